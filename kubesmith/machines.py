@@ -1,0 +1,44 @@
+"""What a provider answers: the machines it made and how to reach each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "machines.json"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine, as its provider describes it.
+
+    ``address`` is the address that kubelet, API server and Calico use; ``ssh_host`` is where SSH reaches the machine
+    (the same unless a NAT or bastion lies between). ``ssh_config`` is a file for ``ssh -F`` with a Host entry ``name``.
+    """
+
+    name: str
+    address: str
+    ssh_host: str
+    ssh_port: int
+    ssh_user: str
+    ssh_config: str
+
+
+def save(folder: Path, provider: str, machines: Sequence[Machine]) -> None:
+    """Write ``machines.json`` into the cluster's state folder, mode 0600, whole or not at all."""
+    text = json.dumps({"schema": 1, "provider": provider, "machines": [asdict(m) for m in machines]}, indent=2)
+    target = folder / FILE
+    temporary = target.with_suffix(".new")
+    temporary.touch(mode=0o600)
+    temporary.write_text(text + "\n")
+    temporary.replace(target)
+
+
+def load(folder: Path) -> list[Machine]:
+    """Read ``machines.json``; an absent file means that no machine was made: an empty list."""
+    target = folder / FILE
+    if not target.exists():
+        return []
+    return [Machine(**machine) for machine in json.loads(target.read_text())["machines"]]

@@ -1,0 +1,49 @@
+"""The small interface that every provider of machines answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kubesmith.machines import Machine
+from kubesmith.progress import Progress
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One machine that the spec asks for: its name, and its role (``control-plane`` or ``worker``)."""
+
+    name: str
+    role: str
+
+
+@dataclass(frozen=True)
+class MachineStatus:
+    """The state of one machine: ``running``, ``stopped`` or ``absent``, and the provider's own words for it."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
+class Provider(Protocol):
+    """Makes and unmakes machines. Every method is safe to repeat and to interrupt."""
+
+    def check(self) -> None:
+        """Raise InputError, with the remedy, for whatever would stop ``create`` (tools, name, subnet, disk, memory)."""
+
+    def create(self, progress: Progress) -> Sequence[Machine]:
+        """Bring every wanted machine to running and reachable by SSH; return them and save ``machines.json``."""
+
+    def status(self) -> Sequence[MachineStatus]:
+        """Return the state of every wanted machine, and of any other that belongs to this cluster."""
+
+    def stop(self, progress: Progress) -> None:
+        """Stop the machines; ``create`` starts them again with their data."""
+
+    def destroy(self, progress: Progress) -> None:
+        """Remove all that belongs to this cluster, and nothing else, including its state folder."""
+
+    def host_vars(self) -> dict[str, Any]:
+        """Return role variables that this kind of machine needs (for example: a node that may load no modules)."""
