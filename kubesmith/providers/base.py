@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from kubesmith.machines import Machine
 from kubesmith.progress import Progress
@@ -44,6 +44,3 @@ class Provider(Protocol):
 
     def destroy(self, progress: Progress) -> None:
         """Remove all that belongs to this cluster, and nothing else, including its state folder."""
-
-    def host_vars(self) -> dict[str, Any]:
-        """Return role variables that this kind of machine needs (for example: a node that may load no modules)."""
