@@ -1,0 +1,51 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""One sentence for everything that is wrong with a cluster file, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Path = tuple[str | int, ...]
+SHOWN = 80  # characters of a wrong value that a message repeats
+
+
+def dotted(path: Path) -> str:
+    """Write a path as people do: ``nodes[2].address``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def shown(value: object) -> str:
+    """Quote a value for a message, shortened, on one line."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """What is wrong, where, and what to do. ``line`` and ``column`` count from 1; 0 means unknown."""
+
+    line: int
+    column: int
+    path: Path = field(compare=False)
+    message: str
+    hint: str = ""
+
+    def text(self, file: str) -> str:
+        """Return the problem as one line, ``file:line:column: path: message; hint``."""
+        where = f"{file}:{self.line}:{self.column}" if self.line else file
+        subject = f" {dotted(self.path)}:" if self.path else ""
+        return f"{where}:{subject} {self.message}" + (f"; {self.hint}" if self.hint else "")
+
+
+class SpecError(Exception):
+    """The cluster file is not usable; carries every problem that was found, in the file's order."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = sorted(problems)
+        super().__init__("\n".join(problem.text(file) for problem in self.problems))

@@ -1,0 +1,145 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The rules between settings: what no single value can show to be wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Spec
+
+Broken = Iterator["tuple[Path, str, str]"]  # where, what is wrong, what to do
+BLOCK = 26  # Calico gives a node pod addresses in blocks of this prefix length
+
+
+def broken(spec: Spec) -> Broken:
+    """Yield every rule between settings that ``spec`` breaks, as (path, message, hint)."""
+    for rule in RULES:
+        yield from rule(spec)
+
+
+def _ranges(spec: Spec) -> dict[Path, IPv4Network]:
+    network = spec.network
+    ranges: dict[Path, IPv4Network] = {
+        ("network", "pods"): IPv4Network(network.pods),
+        ("network", "services"): IPv4Network(network.services),
+    }
+    if network.nodes:
+        ranges["network", "nodes"] = IPv4Network(network.nodes)
+    return ranges
+
+
+def ranges_overlap(spec: Spec) -> Broken:
+    """Pod, service and node networks must be apart."""
+    seen: list[tuple[Path, IPv4Network]] = []
+    for path, network in _ranges(spec).items():
+        for other_path, other in seen:
+            if network.overlaps(other):
+                other_name = ".".join(map(str, other_path))
+                yield path, f"{network} overlaps {other_name} {other}", "choose ranges that share no address"
+        seen.append((path, network))
+
+
+def ranges_large_enough(spec: Spec) -> Broken:
+    """Every node needs a block of pod addresses; services need some room."""
+    nodes = len(spec.machines())
+    pods = IPv4Network(spec.network.pods)
+    blocks = 2 ** max(0, BLOCK - pods.prefixlen) if pods.prefixlen <= BLOCK else 0
+    if blocks < nodes:
+        yield (
+            ("network", "pods"),
+            f"{pods} has room for {blocks} nodes (a /{BLOCK} each), the cluster has {nodes}",
+            "take a larger network",
+        )
+    services = IPv4Network(spec.network.services)
+    if not 12 <= services.prefixlen <= 24:
+        yield (
+            ("network", "services"),
+            f"{services} has the prefix length {services.prefixlen}, the API server takes 12 to 24 here",
+            "for example 10.96.0.0/16",
+        )
+
+
+def addresses_apart(spec: Spec) -> Broken:
+    """Node addresses are unique and lie in no pod or service network."""
+    seen: dict[str, int] = {}
+    for index, node in enumerate(spec.nodes):
+        if node.address is None:
+            continue
+        path: Path = ("nodes", index, "address")
+        if node.address in seen:
+            yield (
+                path,
+                f"{node.address} is the address of {spec.nodes[seen[node.address]].name} too",
+                "give each its own",
+            )
+        seen.setdefault(node.address, index)
+        for name in ("pods", "services"):
+            network = IPv4Network(getattr(spec.network, name))
+            if IPv4Address(node.address) in network:
+                yield path, f"{node.address} lies in network.{name} {network}", "keep node addresses out of both ranges"
+
+
+def names_unique(spec: Spec) -> Broken:
+    """Node names are unique."""
+    seen: dict[str, int] = {}
+    for index, node in enumerate(spec.nodes):
+        if node.name in seen:
+            yield ("nodes", index, "name"), f"{node.name!r} is the name of nodes[{seen[node.name]}] too", "rename one"
+        seen.setdefault(node.name, index)
+
+
+def control_planes_right(spec: Spec) -> Broken:
+    """There is a control plane, and etcd's members can form a majority."""
+    count = sum(node.role == "control-plane" for node in spec.machines())
+    path: Path = ("nodes",) if spec.nodes else ("control_planes",)
+    if count == 0:
+        yield path, "there is no control plane", "give one node 'role: control-plane'"
+    elif count % 2 == 0:
+        yield path, f"{count} control planes make {count} etcd members, an even number", "take 1, 3 or 5"
+
+
+def nodes_listed_or_counted(spec: Spec) -> Broken:
+    """Nodes are listed or counted, not both; machines that exist are listed with addresses."""
+    for name in ("control_planes", "workers"):
+        if spec.nodes and getattr(spec, name) is not None:
+            yield (name,), "is given beside nodes", "list the nodes or count them, not both"
+    if spec.provider != "ssh":
+        return
+    if not spec.nodes:
+        yield ("nodes",), "provider ssh makes no machines and none is listed", "list each with name, role and address"
+    for index, node in enumerate(spec.nodes):
+        if node.address is None:
+            yield ("nodes", index, "address"), f"{node.name} has no address", "provider ssh needs the address of each node"
+
+
+def endpoint_apart(spec: Spec) -> Broken:
+    """The API endpoint, if an address, lies in no pod or service network."""
+    try:
+        endpoint = ipaddress.IPv4Address(spec.cluster.endpoint or "")
+    except ValueError:
+        return
+    for name in ("pods", "services"):
+        network = IPv4Network(getattr(spec.network, name))
+        if endpoint in network:
+            yield (
+                ("cluster", "endpoint"),
+                f"{endpoint} lies in network.{name} {network}",
+                "take one outside both ranges",
+            )
+
+
+RULES: tuple[Callable[[Spec], Broken], ...] = (
+    ranges_overlap,
+    ranges_large_enough,
+    addresses_apart,
+    names_unique,
+    control_planes_right,
+    nodes_listed_or_counted,
+    endpoint_apart,
+)

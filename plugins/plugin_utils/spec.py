@@ -1,0 +1,344 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The cluster file as a frozen, typed Spec; every problem in it found in one go."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import ipaddress
+import re
+import typing
+from pathlib import Path as File
+from typing import Annotated, Any, Literal, Optional
+
+try:
+    import pydantic
+except ImportError as error:  # the collection is installed, its Python requirement is not
+    raise ImportError(
+        "kubesmith.cluster needs pydantic 2 on the controller: python3 -m pip install pydantic"
+    ) from error
+
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import rules
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import Document, parse
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path, Problem, SpecError, shown
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+VERSIONS = ("1.37.2",)  # Kubernetes versions that the bundle's recipes build, oldest first
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+HOST = re.compile(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
+DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+QUALIFIED = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+TAINT = re.compile(QUALIFIED.pattern + r"(=[-A-Za-z0-9_.]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+
+def _matching(pattern: re.Pattern[str], rule: str, longest: int = 253) -> AfterValidator:
+    def check(value: str) -> str:
+        if len(value) > longest:
+            raise ValueError(f"has {len(value)} characters, the most is {longest}")
+        if not pattern.fullmatch(value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        raise ValueError("is not an IPv4 address such as 192.168.56.10") from None
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.IPv4Network(value))
+    except ValueError:
+        pass
+    try:
+        right = ipaddress.IPv4Network(value, strict=False)
+    except ValueError:
+        raise ValueError("is not an IPv4 network in CIDR notation such as 10.244.0.0/16") from None
+    if "/" not in value:
+        raise ValueError("is not an IPv4 network in CIDR notation such as 10.244.0.0/16")
+    raise ValueError(f"has host bits set: the network is {right}")
+
+
+def _version(value: str) -> str:
+    wanted = value.removeprefix("v")
+    if wanted == "stable":
+        return VERSIONS[-1]
+    newest = [version for version in VERSIONS if version == wanted or version.rsplit(".", 1)[0] == wanted]
+    if not newest:
+        raise ValueError(f"is not a Kubernetes version that this release builds: {', '.join(VERSIONS)}, or stable")
+    return newest[-1]
+
+
+ClusterName = Annotated[str, _matching(LABEL, "is not a name: lower-case letters, digits and inner hyphens", 32)]
+NodeName = Annotated[
+    str, _matching(DOMAIN, "is not a host name: lower-case letters, digits, inner hyphens and dots", 63)
+]
+Address = Annotated[str, AfterValidator(_address)]
+NetworkCidr = Annotated[str, AfterValidator(_network)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+LabelKey = Annotated[str, _matching(QUALIFIED, "is not a label key such as tier or example.org/tier")]
+LabelValue = Annotated[str, _matching(LABEL_VALUE, "is not a label value: letters, digits, '-', '_', '.'", 63)]
+Taint = Annotated[str, _matching(TAINT, "is not a taint such as dedicated=gpu:NoSchedule")]
+
+
+class Part(BaseModel):
+    """Common behaviour: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Cluster(Part):
+    """What the cluster is called and which Kubernetes it runs."""
+
+    name: ClusterName = Field(description="Name of the cluster; machines, networks and the state folder carry it.")
+    kubernetes: Annotated[str, AfterValidator(_version)] = Field(
+        VERSIONS[-1], validate_default=True, description="Kubernetes version, minor (newest patch of it) or 'stable'."
+    )
+    endpoint: Optional[Annotated[str, _matching(HOST, "is not a host name or address")]] = Field(
+        None, description="Name or address by which the API server is reached; the first control plane's by default."
+    )
+
+
+class Node(Part):
+    """One machine."""
+
+    name: NodeName = Field(description="Host name and node name.")
+    role: Literal["control-plane", "worker"] = Field("worker", description="What the node does in the cluster.")
+    address: Optional[Address] = Field(None, description="Address that kubelet, API server and Calico use.")
+    host: Optional[Annotated[str, _matching(HOST, "is not a host name or address")]] = Field(
+        None, description="Where SSH reaches the machine, if not at its address."
+    )
+    port: Optional[Port] = Field(None, description="SSH port, if not the one of access.port.")
+    user: Optional[Annotated[str, _matching(USER, "is not a user name")]] = Field(
+        None, description="SSH user, if not the one of access.user."
+    )
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Labels of the node.")
+    taints: tuple[Taint, ...] = Field((), strict=False, description="Taints of the node, as key=value:Effect.")
+
+
+class Calico(Part):
+    """The network plug-in."""
+
+    encapsulation: Literal["vxlan", "ipip", "none"] = Field("vxlan", description="How pods of two nodes reach another.")
+    mtu: Annotated[int, Field(ge=0, le=9000)] = Field(0, description="MTU of pod interfaces in bytes; 0: worked out.")
+
+
+class Network(Part):
+    """Address ranges, DNS and the network plug-in."""
+
+    pods: NetworkCidr = Field("10.244.0.0/16", description="Pod CIDR.")
+    services: NetworkCidr = Field("10.96.0.0/12", description="Service CIDR.")
+    nodes: Optional[NetworkCidr] = Field(
+        None, description="Network of the machines that a provider makes; a free one is found by default."
+    )
+    dns_domain: Annotated[str, _matching(DOMAIN, "is not a DNS domain")] = Field(
+        "cluster.local", description="DNS domain of services."
+    )
+    proxy: Literal["nftables", "iptables"] = Field("nftables", description="Mode of kube-proxy.")
+    calico: Calico = Field(default_factory=Calico, description="The network plug-in's settings.")
+
+
+class Mirror(Part):
+    """Where images of one registry may be pulled from instead."""
+
+    url: Annotated[str, _matching(re.compile(r"https?://\S+"), "is not an http or https address")]
+    skip_verify: bool = Field(False, description="Accept any certificate. Only for a laboratory.")
+    ca: Optional[str] = Field(None, description="Path, on the node, of the CA that signed the mirror's certificate.")
+
+
+class Registry(Part):
+    """One upstream registry and its mirrors, tried in order."""
+
+    upstream: Annotated[str, _matching(re.compile(r"[A-Za-z0-9.-]+(:\d+)?|_default"), "is not a registry's host")]
+    mirrors: tuple[Mirror, ...] = Field((), strict=False)
+
+
+class Runtime(Part):
+    """The container runtime."""
+
+    registries: tuple[Registry, ...] = Field((), strict=False, description="Mirrors for image pulls.")
+
+
+class Access(Part):
+    """How SSH reaches machines that exist already."""
+
+    user: Annotated[str, _matching(USER, "is not a user name")] = Field("root", description="SSH user.")
+    port: Port = Field(22, description="SSH port.")
+    key: Optional[str] = Field(None, description="Path of the private key; SSH's own search by default.")
+    bastion: Optional[Annotated[str, _matching(re.compile(r"\S+"), "has white space")]] = Field(
+        None, description="Jump host, as user@host:port."
+    )
+    known_hosts: Optional[str] = Field(None, description="File with the machines' host keys; ~/.ssh/known_hosts.")
+
+
+class Kubeadm(Part):
+    """Settings handed to kubeadm's configuration as they are."""
+
+    kubelet: dict[str, Any] = Field(default_factory=dict, description="Merged into KubeletConfiguration.")
+    proxy: dict[str, Any] = Field(default_factory=dict, description="Merged into KubeProxyConfiguration.")
+    cert_sans: tuple[Annotated[str, _matching(HOST, "is not a host name or address")], ...] = Field(
+        (), strict=False, description="Further names and addresses in the API server's certificate."
+    )
+
+
+class Spec(Part):
+    """A whole cluster file."""
+
+    plugin: Literal["kubesmith.cluster.spec"] = Field(
+        "kubesmith.cluster.spec",
+        description="Lets a plain ansible-playbook find the inventory plugin without settings.",
+    )
+    cluster: Cluster
+    provider: Literal["podman", "vagrant", "ssh"] = Field("ssh", description="Who makes the machines.")
+    lab: bool = Field(False, description="The cluster may be broken on purpose, for teaching and tests.")
+    control_planes: Optional[Annotated[int, Field(ge=0, le=7)]] = Field(
+        None, description="How many control planes a provider makes, if nodes are not listed."
+    )
+    workers: Optional[Annotated[int, Field(ge=0, le=5000)]] = Field(
+        None, description="How many workers a provider makes, if nodes are not listed."
+    )
+    nodes: tuple[Node, ...] = Field((), strict=False, description="The machines, one by one.")
+    network: Network = Field(default_factory=Network)
+    runtime: Runtime = Field(default_factory=Runtime)
+    access: Access = Field(default_factory=Access)
+    kubeadm: Kubeadm = Field(default_factory=Kubeadm)
+
+    def machines(self) -> tuple[Node, ...]:
+        """Return the nodes as listed or, if only counted, named cp1… and w1…."""
+        if self.nodes:
+            return self.nodes
+        planes = 1 if self.control_planes is None else self.control_planes
+        named = [Node(name=f"cp{i + 1}", role="control-plane") for i in range(planes)]
+        return (*named, *(Node(name=f"w{i + 1}") for i in range(self.workers or 0)))
+
+
+def read(file: File) -> Spec:
+    """Return the Spec in ``file``; raise SpecError with every problem, or OSError if it cannot be read."""
+    return check(parse(file.read_bytes(), str(file)), str(file))
+
+
+def check(document: Document, file: str) -> Spec:
+    """Return the Spec that ``document`` describes; raise SpecError with every problem in it.
+
+    Values that are wrong by themselves are taken out, and what is left is checked against the rules between
+    settings too, so that one run shows both kinds.
+    """
+    data = copy.deepcopy(document.data)
+    if not isinstance(data, dict):
+        raise SpecError(file, [Problem(1, 1, (), f"is {shown(data)}, not a mapping", "begin with 'cluster:'")])
+    problems: list[Problem] = []
+    spec = _validated(data, document, problems)
+    if spec is not None:
+        wrong = {problem.path for problem in problems}
+        for path, message, hint in rules.broken(spec):
+            if not any(path[: len(bad)] == bad or (path == ("nodes",) and bad[2:] == ("role",)) for bad in wrong):
+                problems.append(Problem(*document.position(path), path, message, hint))
+    if problems or spec is None:
+        raise SpecError(file, problems)
+    return spec
+
+
+def _validated(data: dict[str, Any], document: Document, problems: list[Problem]) -> Spec | None:
+    """Validate; note each problem and take its value out, until the rest is valid (or nothing more can go)."""
+    for _round in range(3):
+        try:
+            return Spec.model_validate(data)
+        except pydantic.ValidationError as error:
+            for detail in error.errors(include_url=False):
+                path = _path(detail["loc"])
+                if not any(problem.path == path for problem in problems):
+                    problems.append(_problem(detail, path, document))
+                _take_out(data, path, detail["type"])
+    return None
+
+
+def _path(location: tuple[int | str, ...]) -> Path:
+    """Return the path without pydantic's own parts, such as ``[key]`` of a mapping's key."""
+    return tuple(part for part in location if part != "[key]")
+
+
+def _take_out(data: Any, path: Path, kind: str) -> None:
+    parent = data
+    for part in path[:-1]:
+        try:
+            parent = parent[part]
+        except (KeyError, IndexError, TypeError):
+            return
+    last = path[-1] if path else None
+    if kind == "missing" and isinstance(parent, dict):
+        parent[last] = {"name": "unnamed"} if last == "cluster" else "unnamed"
+    elif isinstance(parent, dict):
+        parent.pop(last, None)
+    elif isinstance(parent, list) and isinstance(last, int):
+        parent[last] = {"name": f"unnamed-{last}"}
+
+
+KINDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def _problem(detail: Any, path: Path, document: Document) -> Problem:
+    kind, seen = detail["type"], detail["input"]
+    context = detail.get("ctx", {})
+    hint = ""
+    if kind == "extra_forbidden":
+        message, hint = "is not a known setting", _suggestion(path)
+    elif kind == "missing":
+        message, hint = "is missing", "it has no default"
+    elif kind == "value_error":
+        message = f"{shown(seen)} {context.get('error', detail['msg'])}"
+    elif kind == "literal_error":
+        message = f"{shown(seen)} is not one of {context.get('expected', '')}"
+        hint = _close(str(seen), re.findall(r"'([^']+)'", str(context.get("expected", ""))))
+    elif kind in KINDS:
+        message = f"{shown(seen)} is not {KINDS[kind]}"
+        hint = f'write "{seen}" in quotes' if kind == "string_type" and isinstance(seen, (int, bool)) else ""
+    else:
+        message = f"{shown(seen)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    return Problem(*document.position(path), path, message, hint)
+
+
+def _close(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _suggestion(path: Path) -> str:
+    """Return "did you mean", else the settings that exist at this place."""
+    known = sorted(known_keys(path[:-1]))
+    return _close(str(path[-1]), known) or (f"settings here are {', '.join(known)}" if known else "")
+
+
+def known_keys(path: Path) -> list[str]:
+    """Return the settings that the mapping at ``path`` may hold."""
+    model: Any = Spec
+    for part in path:
+        if isinstance(part, int):
+            continue
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            return []
+        model = _inner_model(fields[part].annotation)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_inner_model(argument) for argument in typing.get_args(annotation)]
+    return next((model for model in inner if model is not None), None)
