@@ -115,7 +115,11 @@ def nodes_listed_or_counted(spec: Spec) -> Broken:
         yield ("nodes",), "provider ssh makes no machines and none is listed", "list each with name, role and address"
     for index, node in enumerate(spec.nodes):
         if node.address is None:
-            yield ("nodes", index, "address"), f"{node.name} has no address", "provider ssh needs the address of each node"
+            yield (
+                ("nodes", index, "address"),
+                f"{node.name} has no address",
+                "provider ssh needs the address of each node",
+            )
 
 
 def endpoint_apart(spec: Spec) -> Broken:

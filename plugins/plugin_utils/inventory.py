@@ -1,0 +1,155 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Spec and machines → Ansible groups and variables. Pure: no file is read and no machine is asked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Access, Node, Spec
+
+GROUPS = {"control-plane": "kube_control_plane", "worker": "kube_node"}
+Variables = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Variables of all hosts, and of each host; hosts by group in the file's order."""
+
+    variables: Variables
+    hosts: dict[str, Variables]
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+
+def build(spec: Spec, machines: Sequence[Mapping[str, Any]], *, state: str, bundle: str) -> Inventory:
+    """Return the inventory of a cluster.
+
+    ``machines`` are the rows of the provider's ``machines.json`` (empty before the machines are made, and for provider
+    ssh, whose nodes carry their own addresses); ``state`` is the cluster's state folder, ``bundle`` the bundle's folder
+    on the controller.
+    """
+    made = {machine["name"]: machine for machine in machines}
+    nodes = spec.machines()
+    container = any(machine.get("container") for machine in machines)
+    groups: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
+    for node in nodes:
+        groups[GROUPS[node.role]].append(node.name)
+    hosts = {node.name: _host(node, made.get(node.name), spec) for node in nodes}
+    addresses = {
+        name: host["kubesmith_node_address"] for name, host in hosts.items() if "kubesmith_node_address" in host
+    }
+    return Inventory(_everywhere(spec, state, bundle, container, addresses), hosts, groups)
+
+
+def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec) -> Variables:
+    """Return one host's variables: how to reach it, and what it is in the cluster."""
+    if machine is not None:
+        reach = _reach_made(machine)
+        address = machine["address"]
+    elif spec.provider == "ssh":
+        reach = _reach_own(node, spec.access)
+        address = node.address
+    else:
+        # Never a bare node name: it could resolve to somebody's real machine.
+        return {"ansible_host": f"{node.name}.not-made.invalid"}
+    role = "kubeadm_master" if node.role == "control-plane" else "kubeadm_worker"
+    variables = reach | {
+        "kubesmith_node_address": address,
+        f"{role}_node_address": address,
+        f"{role}_labels": dict(node.labels),
+    }
+    if node.taints:
+        variables[f"{role}_taints"] = list(node.taints)
+    return variables
+
+
+def _reach_made(machine: Mapping[str, Any]) -> Variables:
+    return {
+        "ansible_host": machine["ssh_host"],
+        "ansible_port": machine["ssh_port"],
+        "ansible_user": machine["ssh_user"],
+        "ansible_become": machine["ssh_user"] != "root",
+        "ansible_ssh_common_args": f"-F {shlex.quote(machine['ssh_config'])} -o HostKeyAlias={machine['name']}",
+    }
+
+
+def _reach_own(node: Node, access: Access) -> Variables:
+    user = node.user or access.user
+    options = []
+    if access.known_hosts:
+        options.append(f"-o UserKnownHostsFile={shlex.quote(access.known_hosts)}")
+    if access.bastion:
+        options.append(f"-J {shlex.quote(access.bastion)}")
+    variables: Variables = {
+        "ansible_host": node.host or node.address,
+        "ansible_port": node.port or access.port,
+        "ansible_user": user,
+        "ansible_become": user != "root",
+    }
+    if access.key:
+        variables["ansible_ssh_private_key_file"] = access.key
+    if options:
+        variables["ansible_ssh_common_args"] = " ".join(options)
+    return variables
+
+
+def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses: Mapping[str, str]) -> Variables:
+    """Return what all hosts share: the cluster's settings, as the roles' own variables."""
+    network = spec.network
+    variables: Variables = {
+        "kubesmith_cluster": spec.cluster.name,
+        "kubesmith_kubernetes": spec.cluster.kubernetes,
+        "kubesmith_state": state,
+        "kubesmith_container_node": container,
+        "kubeadm_master_cluster_name": spec.cluster.name,
+        "kubeadm_master_pod_cidr": network.pods,
+        "kubeadm_master_service_cidr": network.services,
+        "kubeadm_master_dns_domain": network.dns_domain,
+        "kubeadm_master_cert_sans": list(spec.kubeadm.cert_sans),
+        "kubeadm_master_kubeconfig": f"{state}/kubeconfig",
+        "kubeadm_master_kubelet_config": _kubelet(spec, container),
+        "kubeadm_master_proxy_config": _proxy(spec, container),
+        "calico_pod_cidr": network.pods,
+        "calico_encapsulation": network.calico.encapsulation,
+        "calico_mtu": network.calico.mtu,
+        "containerd_registries": [registry.model_dump(exclude_none=True) for registry in spec.runtime.registries],
+        "containerd_restrict_oom_score_adj": container,
+        "containerd_host": {"hosts": dict(addresses)} | ({"swap": "keep", "modules": []} if container else {}),
+    }
+    if spec.cluster.endpoint:
+        variables["kubeadm_master_endpoint"] = f"{spec.cluster.endpoint}:6443"
+    for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico"):
+        variables[f"{role}_bundle"] = bundle
+    return variables
+
+
+def _kubelet(spec: Spec, container: bool) -> Variables:
+    """Return additions to KubeletConfiguration; a container node shares its host's kernel, swap and limits.
+
+    KubeletInUserNamespace lets the kubelet go on where it may set neither its own oom score nor kernel-wide sysctls,
+    which belong to the host.
+    """
+    shared: Variables = {
+        "failSwapOn": False,
+        "failCgroupV1": False,
+        "featureGates": {"KubeletInUserNamespace": True},
+    }
+    return merged(shared if container else {}, spec.kubeadm.kubelet)
+
+
+def _proxy(spec: Spec, container: bool) -> Variables:
+    """Return additions to KubeProxyConfiguration; a container node may not write the host's conntrack limits."""
+    base: Variables = {"mode": spec.network.proxy}
+    return merged(base | ({"conntrack": {"maxPerCore": 0}} if container else {}), spec.kubeadm.proxy)
+
+
+def merged(base: Variables, over: Mapping[str, Any]) -> Variables:
+    """Return ``base`` with ``over`` laid over it, mappings merged at every depth."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return result
