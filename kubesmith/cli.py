@@ -1,0 +1,184 @@
+"""The command line: words to a verb, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from kubesmith import __version__, job, paths
+from kubesmith.errors import KubesmithError
+from kubesmith.ui import Ui
+
+PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
+EXIT_INTERRUPTED, EXIT_BUG = 130, 3
+VERBS = {
+    "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
+    "verify": "run every check on every node, and the cluster's own proofs",
+    "status": "show machines, nodes and pods that do not run",
+    "ssh": "open a shell on a node: ssh NODE [COMMAND…]",
+    "kubectl": "run kubectl on the cluster: kubectl get pods -A",
+    "down": "stop the machines; up starts them again",
+    "destroy": "remove the machines and everything that belongs to them",
+    "bundle": "build, verify or list what the nodes are given",
+}
+
+
+def _common(default: bool) -> argparse.ArgumentParser:
+    """Return the options that every verb takes, before or after it; only the first parser sets defaults."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=None if default else argparse.SUPPRESS)
+    parser.add_argument(
+        "-i", "--inventory", metavar="NAME|PATH", help="cluster file, or folder under inventories/ (lab)"
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="install missing system packages without asking")
+    parser.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    parser.add_argument("-v", "--verbose", action="count", help="say more; twice: Ansible's own output is kept verbose")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
+    if default:
+        parser.set_defaults(inventory="lab", yes=False, json=False, verbose=0, quiet=False)
+    return parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="runner.py",
+        description="Build and verify a kubeadm cluster on the machines that a cluster file describes.",
+        parents=[_common(default=True)],
+        epilog="Exit codes: 0 done, 1 the run or a check failed, 2 bad input (nothing touched), 3 a bug of ours, 130 ^C.",
+    )
+    top.add_argument("--version", action="version", version=f"kubesmith {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    made = {
+        name: verbs.add_parser(
+            name, help=text, description=text[:1].upper() + text[1:] + ".", parents=[_common(default=False)]
+        )
+        for name, text in VERBS.items()
+    }
+    made["up"].add_argument("--check", action="store_true", help="say what would change, change nothing")
+    made["up"].add_argument(
+        "--only",
+        action="append",
+        choices=("bundle", "nodes", "converge", "verify"),
+        help="only this phase (may be given again)",
+    )
+    made["verify"].add_argument(
+        "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
+    )
+    made["verify"].add_argument("--count", type=_count, default=1, metavar="N", help="pass N times in a row")
+    made["bundle"].add_argument("action", choices=("build", "verify", "list"))
+    made["bundle"].add_argument("path", nargs="?", type=Path, help="the bundle's folder; the one in use by default")
+    made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]")
+    made["kubectl"].add_argument("arguments", nargs="*", metavar="ARGUMENT")
+    return top
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 1000")
+    return value
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; a missing verb is ``up``, and words for kubectl and ssh stay as they are."""
+    index = _verb_index(words)
+    verb = words[index] if index is not None else None
+    if index is None:
+        asked = {"-h", "--help", "--version"} & set(words)
+        return parser().parse_args([*words] if asked else [*words, "up"])
+    if verb in PASSED_ON:
+        rest = list(words[index + 1 :])
+        own, rest = _own_options(rest)
+        if rest[:1] in (["-h"], ["--help"]) and verb == "ssh":
+            return parser().parse_args([*words[: index + 1], "--help"])
+        parsed = parser().parse_args([*words[:index], *own, verb])
+        parsed.arguments = rest
+        return parsed
+    return parser().parse_args(list(words))
+
+
+def _verb_index(words: Sequence[str]) -> int | None:
+    """Return where the verb stands: the first word that is neither an option nor an option's value."""
+    skip = False
+    for index, word in enumerate(words):
+        if skip:
+            skip = False
+        elif word in ("-i", "--inventory"):
+            skip = True
+        elif not word.startswith("-"):
+            return index
+        elif word in ("--only", "--wait", "--count", "--check"):
+            return None
+    return None
+
+
+def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
+    """Take ``--inventory X`` that stands directly after a passed-on verb; all else is the other program's."""
+    own: list[str] = []
+    while rest and (rest[0] in ("-i", "--inventory") or rest[0].startswith("--inventory=")):
+        taken = 1 if "=" in rest[0] else 2
+        own, rest = own + rest[:taken], rest[taken:]
+    return own, rest[1:] if rest[:1] == ["--"] else rest
+
+
+def dispatch(given: argparse.Namespace) -> int:
+    """Carry out one parsed command line and return its exit code."""
+    # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
+    from kubesmith.commands import bundle, machines, up, verify  # noqa: PLC0415
+
+    ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
+    if given.verb == "bundle":
+        return bundle.run(given.action, path=given.path, ui=ui, assume_yes=given.yes)
+    work = job.read(given.inventory, ui, assume_yes=given.yes)
+    verbs: dict[str, Callable[[], int]] = {
+        "up": lambda: up.run(work, phases=frozenset(given.only or up.PHASES), check=given.check),
+        "verify": lambda: verify.run(work, wait=given.wait, count=given.count),
+        "status": lambda: machines.status(work),
+        "ssh": lambda: machines.ssh(work, given.arguments),
+        "kubectl": lambda: machines.kubectl(work, given.arguments),
+        "down": lambda: machines.down(work),
+        "destroy": lambda: machines.destroy(work),
+    }
+    return verbs[given.verb]()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; the only place where an error becomes words and an exit code."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        return dispatch(arguments(sys.argv[1:] if words is None else words))
+    except KubesmithError as error:
+        console.print(Text(str(error), "red"), soft_wrap=True)
+        if error.fix:
+            console.print(Text(f"→ {error.fix}"), soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from here")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        log = paths.make_private(paths.cache()) / "bug.log"
+        log.write_text(traceback.format_exc())
+        console.print(Text(f"a bug of ours: {traceback.format_exc(limit=0).strip()}", "red"), soft_wrap=True)
+        console.print(f"→ please report it with {log}", soft_wrap=True)
+        return EXIT_BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

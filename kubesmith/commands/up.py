@@ -1,0 +1,74 @@
+"""``up``: from a cluster file to a verified cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kubesmith import bootstrap, execute, paths, report
+from kubesmith.bundle import build as bundle_build
+from kubesmith.errors import InputError, KubesmithError
+from kubesmith.job import Job
+from kubesmith.verify import run as verify
+
+PHASES = ("bundle", "nodes", "converge", "verify")
+
+
+def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), check: bool = False) -> int:
+    """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed."""
+    provider = job.provider()
+    if "nodes" in phases and not check:
+        provider.check()
+    _packages(job, phases)
+    with job.alone():
+        if "bundle" in phases and not check:
+            with job.ui.phase("bundle", "Bundle") as progress:
+                bundle_build.build(progress, kubernetes=job.spec.cluster.kubernetes)
+        if "nodes" in phases and not check:
+            with job.ui.phase("nodes", "Nodes") as progress:
+                provider.create(progress)
+        return _cluster(job, phases, check=check)
+
+
+def _packages(job: Job, phases: frozenset[str]) -> None:
+    """Have the system packages that the wanted phases need, asking first; raise InputError without consent."""
+    if "bundle" in phases:
+        bootstrap.require_packages("bundle", assume_yes=job.assume_yes)
+    if "nodes" in phases and job.spec.provider == "podman":
+        bootstrap.require_packages("podman", assume_yes=job.assume_yes)
+
+
+def _cluster(job: Job, phases: frozenset[str], *, check: bool) -> int:
+    target = report.folder(job.state)
+    tasks: dict[str, execute.HostCount] = {}
+    if "converge" in phases:
+        if not (paths.bundle() / "bundle.json").exists():
+            raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
+        result = execute.playbook("kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui, check=check)
+        if not result.ok:
+            report.failed(result, job.ui)
+            return 1
+        tasks = dict(result.hosts)
+    checks: dict[str, int] = {}
+    ok = True
+    if "verify" in phases and not check:
+        with job.ui.phase("verify", "Verify") as progress:
+            verdict = verify.run(job.file, target, progress=progress)
+            progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed"
+        checks = {"passed": len(verdict.passed), "failed": len(verdict.failed), "skipped": len(verdict.skipped)}
+        ok = not verdict.failed
+        if not ok:
+            verify.show(verdict, job.ui.console)
+    _finish(job, tasks, checks, target)
+    return 0 if ok else 1
+
+
+def _finish(job: Job, tasks: dict[str, execute.HostCount], checks: dict[str, int], target: Path) -> None:
+    """Write and show the report; before there is a cluster there are only times to show."""
+    try:
+        rows = report.nodes(job.kubeconfig) if tasks or checks else []
+    except KubesmithError:
+        rows = []
+    made = report.Report(job.spec.cluster.name, rows, tuple(job.ui.times), tasks, checks, str(job.kubeconfig))
+    report.write(made, target)
+    if rows:
+        report.show(made, target, job.ui, job)

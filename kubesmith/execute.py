@@ -1,0 +1,253 @@
+"""Run a playbook through ansible-runner and turn its events into a Result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import ansible_runner
+
+from kubesmith import paths
+from kubesmith.errors import KubesmithError
+from kubesmith.ui import PhaseTime, Ui
+
+KEPT_RUNS = 10
+FINISHED = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed on a host, or a host that could not be reached (``task`` is then the first one tried)."""
+
+    host: str
+    play: str
+    task: str
+    message: str
+    detail: str = ""
+    unreachable: bool = False
+
+
+@dataclass(frozen=True)
+class HostCount:
+    """How a host's tasks ended. ``evaluated`` counts every task that the host went through, skipped ones too."""
+
+    evaluated: int = 0
+    changed: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one playbook: ``status`` is ansible-runner's word (successful, failed, canceled)."""
+
+    status: str
+    hosts: Mapping[str, HostCount]
+    failures: tuple[Failure, ...]
+    plays: tuple[PhaseTime, ...]
+    log: Path
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every host went through; a run that reached no host at all did not."""
+        return self.status == "successful" and not self.failures and bool(self.hosts)
+
+    @property
+    def changed(self) -> int:
+        """Return the number of tasks that changed something, over all hosts."""
+        return sum(host.changed for host in self.hosts.values())
+
+
+@dataclass
+class _Watch:
+    """Collects events; the state of a run in progress."""
+
+    ui: Ui
+    log: TextIO
+    hosts: dict[str, dict[str, int]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    plays: list[tuple[str, float]] = field(default_factory=list)
+    progress: Any = None
+    phase: Any = None
+    ended: float = 0.0
+
+    def handle(self, event: dict[str, Any]) -> bool:
+        """Take one event. Returns False so that ansible-runner keeps no copy: results may hold what is private."""
+        kind, data = event.get("event", ""), event.get("event_data", {})
+        if kind == "playbook_on_play_start":
+            self._play(str(data.get("name", "")))
+        elif kind == "runner_on_start" and self.progress:
+            self.progress.update(str(data.get("host")), _task(data))
+        elif kind in FINISHED or kind == "runner_on_unreachable":
+            self._finished(kind, data)
+        elif kind == "playbook_on_stats":
+            self.close()
+        return False
+
+    def _play(self, name: str) -> None:
+        self.close()
+        self.plays.append((name, time.monotonic()))
+        self.phase = self.ui.phase(name.lower().replace(" ", "-"), name)
+        self.progress = self.phase.__enter__()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the current play's phase."""
+        if self.phase is None:
+            return
+        phase, self.phase = self.phase, None
+        failed = error or (KubesmithError("failed") if self.failures else None)
+        with contextlib.suppress(KubesmithError):
+            phase.__exit__(type(failed) if failed else None, failed, None)
+
+    def _finished(self, kind: str, data: dict[str, Any]) -> None:
+        host = str(data.get("host"))
+        result = data.get("res") or {}
+        count = self.hosts.setdefault(host, dict.fromkeys(("evaluated", "changed", "skipped", "failed"), 0))
+        count["evaluated"] += 1
+        changed = kind == "runner_on_ok" and bool(result.get("changed"))
+        count["changed"] += changed
+        count["skipped"] += kind == "runner_on_skipped"
+        if kind == "runner_on_unreachable" or (kind == "runner_on_failed" and not data.get("ignore_errors")):
+            count["failed"] += 1
+            self.failures.append(_failure(host, data, result, unreachable=kind == "runner_on_unreachable"))
+        self._write(host, kind, data, changed)
+
+    def _write(self, host: str, kind: str, data: Mapping[str, Any], changed: bool) -> None:
+        row = {
+            "host": host,
+            "play": data.get("play"),
+            "role": data.get("role"),
+            "task": data.get("task"),
+            "status": kind.removeprefix("runner_on_"),
+            "changed": changed,
+            "start": data.get("start"),
+            "seconds": data.get("duration"),
+        }
+        self.log.write(json.dumps(row) + "\n")
+        self.ui.event("task", **row)
+        if changed and self.ui.verbosity:
+            self.ui.line(f"      {host}: changed: {_task(data)}")
+
+
+def _task(data: Mapping[str, Any]) -> str:
+    role, task = data.get("role"), str(data.get("task", ""))
+    return f"{role}: {task}" if role else task
+
+
+def _failure(host: str, data: Mapping[str, Any], result: Mapping[str, Any], *, unreachable: bool) -> Failure:
+    message = str(result.get("msg") or result.get("reason") or "no message")
+    detail = str(result.get("stderr") or result.get("module_stderr") or result.get("exception") or "")
+    return Failure(host, str(data.get("play", "")), _task(data), message.strip(), detail.strip(), unreachable)
+
+
+def environment(state: Path, verbosity: int = 0) -> dict[str, str]:
+    """Return the settings of every Ansible run that the wrapper starts, whatever the current folder holds."""
+    temporary = state / "tmp"
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/bin:/bin")]),
+        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS),
+        "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec,ansible.builtin.ini,ansible.builtin.yaml",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_HOST_KEY_CHECKING": "true",
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_FORKS": "20",
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=300s",
+        "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_LOCAL_TEMP": str(temporary),
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true",
+        "ANSIBLE_VERBOSITY": str(max(0, verbosity - 1)),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[bool]]:
+    """Turn ^C and SIGTERM into a flag: ansible-runner then ends its child cleanly instead of leaving it behind."""
+    flag = [False]
+
+    def raised(_number: int, _frame: object) -> None:
+        flag[0] = True
+
+    before = {number: signal.signal(number, raised) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def playbook(
+    name: str, *, inventory: Path, state: Path, ui: Ui, check: bool = False, limit: str = "", tags: str = ""
+) -> Result:
+    """Run the playbook ``name`` (a FQCN or a path) on ``inventory``; each of its plays shows as a phase of ``ui``.
+
+    The run's folder, ``STATE/runs/TIME``, keeps ``tasks.jsonl`` (a row per task and host: times and outcome, no values)
+    and Ansible's own output. Raises KeyboardInterrupt if the run was interrupted.
+    """
+    folder = _run_folder(state)
+    line = " ".join(part for part in ("--check --diff" if check else "", f"--tags {tags}" if tags else "") if part)
+    log_file = folder / "tasks.jsonl"
+    with log_file.open("w") as log, _interruptible() as interrupted:
+        watch = _Watch(ui, log)
+        began = time.monotonic()
+        runner = ansible_runner.run(
+            private_data_dir=str(folder),
+            playbook=name,
+            inventory=str(inventory),
+            envvars=environment(state, ui.verbosity),
+            cmdline=line or None,
+            limit=limit or None,
+            ident="ansible",
+            quiet=True,
+            suppress_env_files=True,
+            settings={"suppress_ansible_output": True, "idle_timeout": 1800},
+            event_handler=watch.handle,
+            cancel_callback=lambda: interrupted[0],
+        )
+        watch.close(KeyboardInterrupt() if interrupted[0] else None)
+        if interrupted[0]:
+            raise KeyboardInterrupt
+    _unexplained(runner, watch, folder)
+    hosts = {host: HostCount(**count) for host, count in watch.hosts.items()}
+    plays = _plays(watch.plays, began, time.monotonic())
+    return Result(str(runner.status), hosts, tuple(watch.failures), plays, folder)
+
+
+def _plays(starts: list[tuple[str, float]], began: float, ended: float) -> tuple[PhaseTime, ...]:
+    ends = [start for _, start in starts[1:]] + [ended]
+    return tuple(
+        PhaseTime(name, start - began, end - start, True) for (name, start), end in zip(starts, ends, strict=True)
+    )
+
+
+def _unexplained(runner: Any, watch: _Watch, folder: Path) -> None:
+    """Raise for a run that failed without a failed task: a syntax error, an inventory that is refused."""
+    if runner.status == "successful" or watch.failures:
+        return
+    output = folder / "artifacts" / "ansible" / "stdout"
+    errors = folder / "artifacts" / "ansible" / "stderr"
+    text = "\n".join(file.read_text().strip() for file in (output, errors) if file.exists())
+    raise KubesmithError(f"Ansible ended with {runner.status} before any task: {text[-2000:]}", fix=f"see {folder}")
+
+
+def _run_folder(state: Path) -> Path:
+    """Make a fresh folder for a run: ansible-runner keeps old values where it finds a used one."""
+    runs = paths.make_private(state / "runs")
+    paths.make_private(state / "tmp")
+    for old in sorted(runs.iterdir())[: -KEPT_RUNS + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+    stamp = time.strftime("%Y%m%dT%H%M%S") + f".{time.time_ns() % 1_000_000_000:09d}"
+    return paths.make_private(runs / stamp)

@@ -1,0 +1,114 @@
+"""What every verb starts from: the cluster file that was asked for, read, and the objects that go with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory as builder
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
+
+from kubesmith import machines, paths
+from kubesmith.errors import InputError
+from kubesmith.providers import make
+from kubesmith.providers.base import Provider, Wanted
+from kubesmith.ui import Ui
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cluster and one way to show what is done to it."""
+
+    file: Path
+    spec: spec_module.Spec
+    ui: Ui
+    assume_yes: bool = False
+
+    @cached_property
+    def state(self) -> Path:
+        """The cluster's state folder; it need not exist."""
+        return paths.state(self.spec.cluster.name)
+
+    @cached_property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig; absent until the first control plane is up."""
+        return self.state / "kubeconfig"
+
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """Return the inventory's variables of each node, as Ansible would see them."""
+        rows = [vars(machine) for machine in machines.load(self.state)]
+        return builder.build(self.spec, rows, state=str(self.state), bundle=str(paths.bundle())).hosts
+
+    def provider(self) -> Provider:
+        """Return the provider of this cluster's machines."""
+        wanted = [Wanted(node.name, node.role) for node in self.spec.machines()]
+        network = self.spec.network
+        return make(
+            self.spec,
+            wanted,
+            avoid=[IPv4Network(network.pods), IPv4Network(network.services)],
+            bundle=paths.bundle(),
+        )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the cluster's lock while the body runs; raise InputError if another run holds it."""
+        paths.make_private(self.state)
+        lock = self.state / "lock"
+        with lock.open("a+") as held:
+            lock.chmod(0o600)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.seek(0)
+                owner = held.read().strip() or "unknown"
+                raise InputError(
+                    f"another run (process {owner}) is working on cluster {self.spec.cluster.name}",
+                    fix="wait until it ends, or stop it",
+                ) from None
+            held.truncate(0)
+            held.write(f"{os.getpid()}\n")
+            held.flush()
+            yield
+
+
+def find(inventory: str) -> Path:
+    """Return the cluster file meant by ``--inventory``: a path, or the name of a folder under ``inventories/``."""
+    given = Path(inventory)
+    for candidate in (given, given / "cluster.yml", paths.inventories() / inventory / "cluster.yml"):
+        if candidate.is_file():
+            return candidate.absolute()
+    known = sorted(folder.parent.name for folder in paths.inventories().glob("*/cluster.yml"))
+    raise InputError(
+        f"no cluster file: {inventory!r} is neither a file nor a folder with cluster.yml nor a name under "
+        f"{paths.inventories()}",
+        fix=f"names there: {', '.join(known)}",
+    )
+
+
+def read(inventory: str, ui: Ui, *, assume_yes: bool = False) -> Job:
+    """Read the cluster file; raise InputError that lists every problem in it."""
+    file = find(inventory)
+    try:
+        return Job(file, spec_module.read(file), ui, assume_yes)
+    except SpecError as error:
+        raise InputError(f"the cluster file has {len(error.problems)} problem(s):\n{error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}", fix="check the path and its permissions") from error
+
+
+def ssh_argv(variables: dict[str, Any]) -> Sequence[str]:
+    """Return the ssh command line that reaches a host with these inventory variables."""
+    argv = ["ssh", *shlex.split(variables.get("ansible_ssh_common_args", ""))]
+    if key := variables.get("ansible_ssh_private_key_file"):
+        argv += ["-i", key]
+    return [*argv, "-p", str(variables["ansible_port"]), f"{variables['ansible_user']}@{variables['ansible_host']}"]

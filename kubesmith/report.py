@@ -1,0 +1,136 @@
+"""What a run leaves: a summary on the terminal, and the same as JSON in the report folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from kubesmith import kube, paths
+from kubesmith.execute import HostCount, Result
+from kubesmith.job import Job
+from kubesmith.ui import PhaseTime, Ui
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node as the API server describes it."""
+
+    name: str
+    role: str
+    ready: str
+    address: str
+    kubelet: str
+    runtime: str
+    system: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is known at the end of a run. Times are in seconds."""
+
+    cluster: str
+    nodes: Sequence[NodeRow]
+    phases: Sequence[PhaseTime]
+    tasks: dict[str, HostCount]
+    checks: dict[str, int] = field(default_factory=dict)
+    kubeconfig: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the run took, from its first phase to the end of its last."""
+        return max((phase.start + phase.seconds for phase in self.phases), default=0.0)
+
+
+def folder(state: Path) -> Path:
+    """Make a new folder for a run's reports and point ``reports/latest`` at it."""
+    reports = paths.make_private(state / "reports")
+    made = paths.make_private(reports / time.strftime("%Y%m%dT%H%M%S"))
+    link = reports / "latest.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(made.name)
+    link.replace(reports / "latest")
+    return made
+
+
+def nodes(kubeconfig: Path) -> list[NodeRow]:
+    """Ask the API server for its nodes."""
+    return [_row(node) for node in kube.get(kubeconfig, ["nodes"])["items"]]
+
+
+def _row(node: dict[str, Any]) -> NodeRow:
+    meta, status = node["metadata"], node["status"]
+    control_plane = "node-role.kubernetes.io/control-plane" in meta.get("labels", {})
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
+    addresses = [row["address"] for row in status.get("addresses", []) if row["type"] == "InternalIP"]
+    info = status["nodeInfo"]
+    return NodeRow(
+        name=meta["name"],
+        role="control plane" if control_plane else "worker",
+        ready={"True": "Ready", "False": "NotReady"}.get(conditions.get("Ready", ""), "Unknown"),
+        address=addresses[0] if addresses else "",
+        kubelet=info["kubeletVersion"],
+        runtime=info["containerRuntimeVersion"],
+        system=info["osImage"],
+    )
+
+
+def node_table(rows: Sequence[NodeRow]) -> Table:
+    """Return the nodes as a table for people."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in ("Node", "Role", "State", "Address", "Kubelet", "Runtime"):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        state = Text(row.ready, "green" if row.ready == "Ready" else "red")
+        table.add_row(row.name, row.role, state, row.address, row.kubelet, row.runtime)
+    return table
+
+
+def write(report: Report, target: Path) -> Path:
+    """Write ``report.json`` (mode 0600) into ``target`` and return its path."""
+    file = target / "report.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(asdict(report) | {"schema": 1, "seconds": round(report.seconds, 3)}, indent=2) + "\n")
+    return file
+
+
+def show(report: Report, target: Path, ui: Ui, job: Job) -> None:
+    """Print the summary: nodes, checks, where things are, and the next command to type."""
+    changed = {host: count.changed for host, count in report.tasks.items()}
+    ui.event("summary", **asdict(report), report=str(target))
+    if ui.as_json:
+        return
+    ui.line("", always=True)
+    ui.console.print(node_table(report.nodes))
+    ui.line("", always=True)
+    for label, value in (
+        ("Changed", ", ".join(f"{host} {count}" for host, count in sorted(changed.items()))),
+        ("Checks", ", ".join(f"{count} {kind}" for kind, count in report.checks.items())),
+        ("Time", f"{report.seconds:.1f} s"),
+        ("Kubeconfig", report.kubeconfig),
+        ("Report", str(target)),
+    ):
+        if value:
+            ui.console.print(Text.assemble((f"{label:<11}", "bold"), value), soft_wrap=True)
+    where = "" if job.file == paths.inventories() / "lab" / "cluster.yml" else f" --inventory {job.file}"
+    ui.console.print(
+        Text.assemble(("Next       ", "bold"), f"python3 runner.py kubectl{where} get pods -A -o wide"), soft_wrap=True
+    )
+
+
+def failed(result: Result, ui: Ui) -> None:
+    """Print each failure of a run: host, task, message; then where to read more."""
+    for failure in result.failures:
+        what = "cannot be reached" if failure.unreachable else f"failed at: {failure.task}"
+        ui.event("failure", **asdict(failure))
+        ui.console.print(Text.assemble((f"{failure.host} ", "bold red"), what))
+        ui.console.print(Text("  " + failure.message.replace("\n", "\n  ")), soft_wrap=True)
+        if failure.detail and (ui.verbosity or failure.detail not in failure.message):
+            ui.console.print(Text("  " + failure.detail[-1500:].replace("\n", "\n  "), "dim"), soft_wrap=True)
+    ui.console.print(Text(f"Log: {result.log}"), soft_wrap=True)
