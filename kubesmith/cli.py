@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         prog="runner.py",
         description="Build and verify a kubeadm cluster on the machines that a cluster file describes.",
         parents=[_common(default=True)],
-        epilog="Exit codes: 0 done, 1 the run or a check failed, 2 bad input (nothing touched), 3 a bug of ours, 130 ^C.",
+        epilog="Exit codes: 0 done, 1 the run or a check failed, 2 bad input, nothing touched, 3 our bug, 130 ^C.",
     )
     top.add_argument("--version", action="version", version=f"kubesmith {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")

@@ -46,7 +46,16 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import places
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 
-TOP_LEVEL = re.compile(rb"^(cluster|plugin)\s*:", re.MULTILINE)
+try:
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory as builder
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
+except ImportError as error:  # pydantic is absent; ansible-doc must still be able to load this file
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+
+PLUGIN = re.compile(rb"^plugin\s*:\s*[\"']?kubesmith\.cluster\.spec\b", re.MULTILINE)
+TOP_LEVEL = re.compile(rb"^(cluster|provider|nodes|workers)\s*:", re.MULTILINE)
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
@@ -58,17 +67,15 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         """Tell whether ``path`` looks like a cluster file."""
         if not super().verify_file(path) or not path.endswith((".yml", ".yaml")):
             return False
-        found = {name.decode() for name in TOP_LEVEL.findall(Path(path).read_bytes())}
-        return "cluster" in found or "plugin" in found
+        text = Path(path).read_bytes()
+        # "cluster" alone could be a group of an ordinary inventory.
+        return bool(PLUGIN.search(text)) or {b"cluster"} < set(TOP_LEVEL.findall(text))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill ``inventory`` from the cluster file at ``path``; every problem of the file is one error."""
         super().parse(inventory, loader, path, cache)
-        try:
-            from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory as builder
-            from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
-        except ImportError as error:
-            raise AnsibleParserError(str(error)) from error
+        if MISSING:
+            self._refuse(str(MISSING))
         try:
             spec = spec_module.read(Path(path))
         except SpecError as error:
@@ -84,8 +91,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         self._fill(built)
 
     def _refuse(self, message: str) -> NoReturn:
-        # An ordinary plugin error would let Ansible try its own YAML plugin on the same file, take "network" for a group,
-        # and end with success on no host.
+        # An ordinary plugin error would let Ansible try its own YAML plugin on the same file, take "network" for a
+        # group, and end with success on no host.
         self.display.error(message, wrap_text=False)
         raise SystemExit(2)
 
