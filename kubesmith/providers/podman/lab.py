@@ -1,0 +1,114 @@
+"""What podman has of one cluster. The label ``kubesmith.cluster`` alone decides what belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from kubesmith.errors import KubesmithError
+from kubesmith.providers.podman import network
+from kubesmith.providers.podman.engine import podman, podman_json
+
+CLUSTER = "kubesmith.cluster"
+NODE = "kubesmith.node"
+ROLE = "kubesmith.role"
+ADDRESS = "kubesmith.address"
+BUNDLES = "kubesmith.bundles"
+#: The folders of a node that live in volumes, and the endings of the volumes' names.
+VOLUMES = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet", "etcd": "/var/lib/etcd"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """One node's container as podman tells of it; ``state`` is podman's own word."""
+
+    name: str
+    node: str
+    role: str
+    address: str
+    bundles: str
+    state: str
+
+    @property
+    def running(self) -> bool:
+        """Tell whether its processes run."""
+        return self.state == "running"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The containers, volumes and network that carry the label of ``cluster``."""
+
+    cluster: str
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return f"kubesmith-{self.cluster}"
+
+    def container(self, node: str) -> str:
+        """Return the container's name for ``node``."""
+        return f"kubesmith-{self.cluster}-{node}"
+
+    def volumes(self, node: str) -> dict[str, str]:
+        """Return the volumes of ``node``: name to the folder where it is mounted."""
+        return {f"{self.container(node)}-{ending}": folder for ending, folder in VOLUMES.items()}
+
+    def containers(self) -> list[Container]:
+        """Return the cluster's containers, running or not, by node name."""
+        found = podman_json("ps", "--all", *self._filter())
+        return sorted((_container(entry) for entry in found), key=lambda container: container.node)
+
+    def remove_volumes(self) -> None:
+        """Remove the cluster's volumes."""
+        names = podman("volume", "ls", "--quiet", *self._filter()).split()
+        if names:
+            podman("volume", "rm", "--force", *names)
+
+    def remove_networks(self) -> None:
+        """Remove the cluster's network."""
+        names = podman("network", "ls", "--quiet", *self._filter()).split()
+        if names:
+            podman("network", "rm", "--force", *names)
+
+    def subnet(self) -> IPv4Network | None:
+        """Return the network's subnet, None where there is no network yet."""
+        found = podman_json("network", "ls", *self._filter())
+        return IPv4Network(found[0]["subnets"][0]["subnet"]) if found else None
+
+    def ensure_network(self, wanted: IPv4Network | None, avoid: Sequence[IPv4Network]) -> IPv4Network:
+        """Return the subnet of the cluster's network, making it (in ``wanted``, if given) where there is none."""
+        refused = None
+        for _ in range(3):
+            subnet = self.subnet()
+            if subnet:
+                return subnet
+            subnet = network.choose(network.in_use(self.cluster, avoid), wanted)
+            label = f"--label={CLUSTER}={self.cluster}"
+            try:
+                podman("network", "create", label, "--disable-dns", f"--subnet={subnet}", self.network)
+            except KubesmithError as error:  # another lab was quicker to take the subnet: look again
+                refused = error
+        raise refused or KubesmithError(f"podman made no network {self.network}")
+
+    def _filter(self) -> tuple[str, str]:
+        return "--filter", f"label={CLUSTER}={self.cluster}"
+
+
+def owner(labels: Mapping[str, str] | None) -> str:
+    """Return the cluster that an object's labels name, "" for one that is not ours."""
+    return (labels or {}).get(CLUSTER, "")
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    labels = entry["Labels"]
+    return Container(
+        name=entry["Names"][0],
+        node=labels[NODE],
+        role=labels[ROLE],
+        address=labels[ADDRESS],
+        bundles=labels[BUNDLES],
+        state=entry["State"],
+    )

@@ -1,0 +1,114 @@
+"""The lab's own network: a free subnet, and an address for each node that stays the same when it is made again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from kubesmith.errors import InputError, KubesmithError
+from kubesmith.providers.base import Wanted
+from kubesmith.providers.podman.engine import podman_json
+
+# Three private ranges, in the corners that home routers, offices and container engines seldom take.
+CANDIDATES = tuple(
+    IPv4Network(f"{prefix}.{third}.0/24") for prefix in ("10.201", "172.28", "192.168") for third in range(210, 226)
+)
+#: The last numbers of the addresses for each role, first and last.
+ROOM = {"control-plane": (11, 49), "worker": (51, 249)}
+# Routes as wide as these (a VPN's two halves of the internet, for one) say nothing about who owns a subnet.
+WIDEST = 7
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A range that is in use, and by what, in words."""
+
+    subnet: IPv4Network
+    owner: str
+
+
+def choose(taken: Sequence[Taken], wanted: IPv4Network | None = None) -> IPv4Network:
+    """Return ``wanted``, or the first candidate that is free. Raises InputError naming what stands in the way."""
+    if wanted is not None:
+        for other in overlaps(wanted, taken):
+            raise InputError(
+                f"the node network {wanted} overlaps {other.subnet} ({other.owner})",
+                fix="give another provider.node_cidr, or leave it out: a free one is found",
+            )
+        return wanted
+    for candidate in CANDIDATES:
+        if not overlaps(candidate, taken):
+            return candidate
+    raise InputError(
+        f"none of the {len(CANDIDATES)} usual subnets for a lab is free on this machine",
+        fix="give a free one as provider.node_cidr, for example 10.99.0.0/24",
+    )
+
+
+def overlaps(subnet: IPv4Network, taken: Iterable[Taken]) -> list[Taken]:
+    """Return those of ``taken`` that share an address with ``subnet``."""
+    return [other for other in taken if other.subnet.overlaps(subnet)]
+
+
+def assign(wanted: Sequence[Wanted], subnet: IPv4Network, kept: Mapping[str, str]) -> dict[str, str]:
+    """Give each node an address: the one in ``kept`` where it lies in ``subnet``, else the lowest free of its role."""
+    names = {node.name for node in wanted}
+    given = {name: ip for name, ip in kept.items() if name in names and IPv4Address(ip) in subnet}
+    for node in wanted:
+        if node.name not in given:
+            given[node.name] = _lowest(node, subnet, set(given.values()) | set(kept.values()))
+    return {node.name: given[node.name] for node in wanted}
+
+
+def _lowest(node: Wanted, subnet: IPv4Network, used: set[str]) -> str:
+    first, last = ROOM[node.role]
+    for number in range(first, last + 1):
+        address = subnet.network_address + number
+        if address not in subnet or address == subnet.broadcast_address:
+            break
+        if str(address) not in used:
+            return str(address)
+    raise InputError(
+        f"no address is left in {subnet} for {node.name}: a {node.role} gets one of .{first} to .{last}",
+        fix="use fewer nodes, or a node network of /24 or wider",
+    )
+
+
+def in_use(cluster: str, avoid: Iterable[IPv4Network]) -> list[Taken]:
+    """Return every range that the network of ``cluster`` has to keep clear of; ``avoid`` holds pods and services."""
+    own = f"kubesmith-{cluster}"
+    networks = podman_json("network", "ls")
+    ours = {subnet for network in networks if network["name"] == own for subnet in _subnets(network)}
+    return [
+        *(Taken(subnet, "the cluster's pods or services") for subnet in avoid),
+        *(Taken(s, f"podman network {net['name']}") for net in networks if net["name"] != own for s in _subnets(net)),
+        *(route for route in routes(_ip_routes()) if not any(route.subnet.subnet_of(subnet) for subnet in ours)),
+    ]
+
+
+def _subnets(network: Mapping[str, object]) -> list[IPv4Network]:
+    entries = network.get("subnets") or []
+    found = (IPv4Network(entry["subnet"]) for entry in entries if ":" not in entry["subnet"])  # type: ignore[attr-defined]
+    return list(found)
+
+
+def routes(table: Iterable[Mapping[str, str]]) -> list[Taken]:
+    """Turn the host's routes (``ip -json route``) into the ranges that they claim."""
+    claimed = (
+        (IPv4Network(route["dst"]), route.get("dev", "no device")) for route in table if route["dst"] != "default"
+    )
+    return [
+        Taken(subnet, f"a route of this machine, {device}") for subnet, device in claimed if subnet.prefixlen > WIDEST
+    ]
+
+
+def _ip_routes() -> list[dict[str, str]]:
+    command = ["ip", "-json", "-4", "route", "show", "table", "all"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise KubesmithError(f"this machine's routes cannot be read: {done.stderr.strip()}", fix="see `ip route`")
+    answer: list[dict[str, str]] = json.loads(done.stdout or "[]")
+    return answer

@@ -1,0 +1,166 @@
+"""The provider of lab nodes on this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from kubesmith import machines, paths
+from kubesmith.errors import KubesmithError
+from kubesmith.machines import Machine
+from kubesmith.progress import Progress
+from kubesmith.providers.base import MachineStatus, Wanted
+from kubesmith.providers.podman import network, node, preflight, ssh
+from kubesmith.providers.podman.engine import podman
+from kubesmith.providers.podman.lab import Container, Lab
+from kubesmith.providers.podman.node_image import NodeImage
+
+AT_ONCE = 8
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class PodmanProvider:
+    """Lab nodes of the cluster ``name``.
+
+    ``node_cidr`` is the lab's own network (``10.99.0.0/24``); None takes the first free one. ``avoid`` holds the pod
+    and service CIDRs. ``bundle`` is the bundle's folder: nodes see the folder around it, read-only, so that another
+    bundle beside it can be given to nodes that run. ``memory_mb`` and ``cpus`` limit each node; None leaves it
+    everything.
+    """
+
+    name: str
+    wanted: Sequence[Wanted]
+    node_cidr: str | None
+    avoid: Sequence[IPv4Network]
+    bundle: Path
+    memory_mb: int | None = None
+    cpus: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The cluster's state folder."""
+        return paths.state(self.name)
+
+    @property
+    def lab(self) -> Lab:
+        """What podman has of this cluster."""
+        return Lab(self.name)
+
+    def check(self) -> None:
+        """Raise InputError, with the remedy, for whatever would stop ``create``."""
+        preflight.check(self.lab, self.wanted, self._node_cidr(), self.avoid, self._bundles())
+
+    def create(self, progress: Progress) -> Sequence[Machine]:
+        """Bring every wanted node to running and reachable by SSH; return them and save ``machines.json``."""
+        self.check()
+        progress.total(len(self.wanted) + 1)
+        self._bundles().mkdir(parents=True, exist_ok=True)
+        with _locked(paths.make_private(self.folder)):
+            image = NodeImage().ensure(progress)
+            nodes = self._plan(image)
+            ssh.hang_up(self.folder, [n.name for n in nodes if not n.running])
+            keys = _each(lambda n: n.up(progress), nodes)
+            peers = [ssh.Peer(n.name, n.address, key) for n, key in zip(nodes, keys, strict=True)]
+            config = ssh.write(self.folder, peers)
+            _each(lambda n: n.reach(config, progress), nodes)
+            made = [Machine(n.name, n.address, n.address, 22, "root", str(config), container=True) for n in nodes]
+            machines.save(self.folder, "podman", made)
+        return made
+
+    def status(self) -> Sequence[MachineStatus]:
+        """Return the state of every wanted node, and of any other that belongs to this cluster."""
+        found = {c.node: c for c in self.lab.containers()}
+        names = list(dict.fromkeys([*(w.name for w in self.wanted), *found]))
+        return [_status(name, found.get(name)) for name in names]
+
+    def stop(self, progress: Progress) -> None:
+        """Stop the nodes in their own order, as a shutdown would; ``create`` starts them again with their data."""
+        running = [c for c in self.lab.containers() if c.running]
+        progress.total(len(running))
+        ssh.hang_up(self.folder, [c.node for c in running])
+        _each(lambda container: _stop(container, progress), running)
+
+    def destroy(self, progress: Progress) -> None:
+        """Remove the containers, volumes, network and state folder of this cluster, and nothing else."""
+        containers = self.lab.containers()
+        progress.total(len(containers) + 1)
+        ssh.hang_up(self.folder, [c.node for c in containers])
+        _each(lambda container: _remove(container, progress), containers)
+        progress.start("leftovers", "removing volumes, network and state")
+        self.lab.remove_volumes()
+        self.lab.remove_networks()
+        had_state = self.folder.exists()
+        for folder in (ssh.sockets(self.folder), self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.folder.exists():
+            raise KubesmithError(f"{self.folder} could not be removed", fix=f"rm -r {self.folder}")
+        progress.done("leftovers", "removed", changed=had_state)
+
+    def _plan(self, image: str) -> list[node.Node]:
+        """Say for each wanted node where it lives; makes the network where there is none."""
+        found = {c.node: c for c in self.lab.containers()}
+        subnet = self.lab.ensure_network(self._node_cidr(), self.avoid)
+        kept = {m.name: m.address for m in machines.load(self.folder)} | {c.node: c.address for c in found.values()}
+        addresses = network.assign(self.wanted, subnet, {name: ip for name, ip in kept.items() if _in(ip, subnet)})
+        public = ssh.ensure_key(self.folder, f"kubesmith-{self.name}")
+        common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus)
+        return [node.Node(common, w.name, w.role, addresses[w.name], found.get(w.name)) for w in self.wanted]
+
+    def _node_cidr(self) -> IPv4Network | None:
+        return IPv4Network(self.node_cidr) if self.node_cidr else None
+
+    def _bundles(self) -> Path:
+        return self.bundle.absolute().parent
+
+
+def _status(name: str, container: Container | None) -> MachineStatus:
+    if container is None:
+        return MachineStatus(name, "absent", "no container")
+    return MachineStatus(name, "running" if container.running else "stopped", f"{container.state}, {container.address}")
+
+
+def _stop(container: Container, progress: Progress) -> None:
+    progress.start(container.node, "shutting down")
+    podman("stop", "--time=30", container.name)
+    progress.done(container.node, "stopped", changed=True)
+
+
+def _remove(container: Container, progress: Progress) -> None:
+    progress.start(container.node, "removing")
+    podman("rm", "--force", "--time=0", "--ignore", container.name)
+    progress.done(container.node, "removed", changed=True)
+
+
+def _in(address: str, subnet: IPv4Network) -> bool:
+    return IPv4Address(address) in subnet
+
+
+def _each(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """Do ``work`` on all items at once; on the first error, or ^C, those not yet begun are left out."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            return list(pool.map(work, items))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time make this cluster's nodes; the lock goes with the process, whatever ends it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
