@@ -15,7 +15,6 @@ import yaml
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import parse
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
-
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -70,7 +69,9 @@ def read(path: Path) -> Imported:
     imported = Imported()
     shared = _shared(hostvars)
     _top(imported, shared, path)
-    imported.data["nodes"] = [_node(imported, name, hostvars.get(name, {}), name in planes) for name in _order(planes, workers)]
+    imported.data["nodes"] = [
+        _node(imported, name, hostvars.get(name, {}), name in planes) for name in _order(planes, workers)
+    ]
     _both_roles(imported, planes, workers)
     _groups(imported, listing)
     _leftovers(imported, shared)
@@ -84,7 +85,9 @@ def _source(path: Path) -> Path:
     names = ("inventory.ini", "hosts.yaml", "hosts.yml", "hosts.ini", "hosts")
     found = [path / name for name in names if (path / name).is_file()]
     if not found:
-        raise InputError(f"{path} holds none of {', '.join(names)}", fix="give kubespray's inventory file or its folder")
+        raise InputError(
+            f"{path} holds none of {', '.join(names)}", fix="give kubespray's inventory file or its folder"
+        )
     return found[0]
 
 
@@ -177,7 +180,8 @@ def _plugin(imported: Imported, shared: Mapping[str, Any], network: dict[str, An
     if "calico_vxlan_mode" in shared or "calico_ipip_mode" in shared:
         calico["encapsulation"] = "vxlan" if vxlan != "Never" else "ipip" if ipip != "Never" else "none"
         imported.translated.append(
-            f"calico_vxlan_mode: {vxlan}, calico_ipip_mode: {ipip} → network.calico.encapsulation: {calico['encapsulation']}"
+            f"calico_vxlan_mode: {vxlan}, calico_ipip_mode: {ipip} → "
+            f"network.calico.encapsulation: {calico['encapsulation']}"
         )
     if "calico_mtu" in shared:
         calico["mtu"] = shared["calico_mtu"]
@@ -220,8 +224,8 @@ def _node(imported: Imported, name: str, variables: Mapping[str, Any], plane: bo
         node["host"] = host
     access = imported.data.get("access", {})
     for theirs, ours, convert in (("ansible_user", "user", str), ("ansible_port", "port", int)):
-        if theirs in variables and convert(variables[theirs]) != access.get(ours):  # type: ignore[operator]
-            node[ours] = convert(variables[theirs])  # type: ignore[operator]
+        if theirs in variables and convert(variables[theirs]) != access.get(ours):
+            node[ours] = convert(variables[theirs])
     if labels := variables.get("node_labels"):
         node["labels"] = {key: str(value) for key, value in labels.items()}
     if taints := variables.get("node_taints"):
@@ -241,7 +245,9 @@ def _both_roles(imported: Imported, planes: list[str], workers: list[str]) -> No
     """A host in both groups runs pods beside the control plane: that is one without the usual taint."""
     for name in planes:
         if name in workers:
-            imported.ignored.append(f"{name} is control plane and node at once: it stays tainted; remove the taint by hand")
+            imported.ignored.append(
+                f"{name} is control plane and node at once: it stays tainted; remove the taint by hand"
+            )
 
 
 def _groups(imported: Imported, listing: Mapping[str, Any]) -> None:
