@@ -19,7 +19,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 40
-MAX_VALUES = 400_000  # 5,000 nodes with ten settings each are 60,000
+MAX_VALUES = 200_000  # keys count too: 5,000 nodes with ten settings each are 105,000
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 MERGE = "<<"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-Path = tuple[str | int, ...]
+Path = tuple[str | int, ...]  # what leads to a value: keys of mappings, indexes of lists
 SHOWN = 80  # characters of a wrong value that a message repeats
 
 
@@ -15,7 +15,11 @@ def dotted(path: Path) -> str:
     """Write a path as people do: ``nodes[2].address``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            word = part if part.isprintable() and len(part) <= SHOWN else shown(part)
+            text += f".{word}" if text else word
     return text
 
 

@@ -25,6 +25,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 VERSIONS = ("1.37.2",)  # Kubernetes versions that the bundle's recipes build, oldest first
+MOST_PROBLEMS = 200  # more than anybody reads; a file with as many is wrong in kind
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 HOST = re.compile(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -53,17 +54,16 @@ def _address(value: str) -> str:
 
 
 def _network(value: str) -> str:
-    try:
-        return str(ipaddress.IPv4Network(value))
-    except ValueError:
-        pass
+    rule = "is not an IPv4 network in CIDR notation such as 10.244.0.0/16"
+    if "/" not in value:
+        raise ValueError(rule)
     try:
         right = ipaddress.IPv4Network(value, strict=False)
     except ValueError:
-        raise ValueError("is not an IPv4 network in CIDR notation such as 10.244.0.0/16") from None
-    if "/" not in value:
-        raise ValueError("is not an IPv4 network in CIDR notation such as 10.244.0.0/16")
-    raise ValueError(f"has host bits set: the network is {right}")
+        raise ValueError(rule) from None
+    if str(right) != value:
+        raise ValueError(f"has host bits set: the network is {right}")
+    return value
 
 
 def _version(value: str) -> str:
@@ -238,8 +238,10 @@ def check(document: Document, file: str) -> Spec:
     if spec is not None:
         wrong = {problem.path for problem in problems}
         for path, message, hint in rules.broken(spec):
-            if not any(path[: len(bad)] == bad or (path == ("nodes",) and bad[2:] == ("role",)) for bad in wrong):
+            if not _explained(path, wrong):
                 problems.append(Problem(*document.position(path), path, message, hint))
+            if len(problems) >= MOST_PROBLEMS:
+                break
     if problems or spec is None:
         raise SpecError(file, problems)
     return spec
@@ -247,16 +249,25 @@ def check(document: Document, file: str) -> Spec:
 
 def _validated(data: dict[str, Any], document: Document, problems: list[Problem]) -> Spec | None:
     """Validate; note each problem and take its value out, until the rest is valid (or nothing more can go)."""
+    seen: set[Path] = set()
     for _round in range(3):
         try:
             return Spec.model_validate(data)
         except pydantic.ValidationError as error:
             for detail in error.errors(include_url=False):
                 path = _path(detail["loc"])
-                if not any(problem.path == path for problem in problems):
+                if path not in seen and len(problems) < MOST_PROBLEMS:
                     problems.append(_problem(detail, path, document))
+                seen.add(path)
                 _take_out(data, path, detail["type"])
     return None
+
+
+def _explained(path: Path, wrong: set[Path]) -> bool:
+    """Tell whether a rule broken at ``path`` only follows from a value that was wrong by itself and taken out."""
+    if any(path[:length] in wrong for length in range(1, len(path) + 1)):
+        return True
+    return path == ("nodes",) and any(bad[2:] == ("role",) for bad in wrong)
 
 
 def _path(location: tuple[int | str, ...]) -> Path:
