@@ -1,0 +1,127 @@
+"""System packages: which are missing for what is wanted, why, and installing them once that was agreed to.
+
+Only the standard library, and only what Python 3.9 understands: kubesmith.bootstrap needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubesmith.errors import InputError, KubesmithError
+
+
+@dataclass(frozen=True)
+class Package:
+    """One Debian package, why it is wanted, and what shows that it is there: a command, or a file's absolute path."""
+
+    name: str
+    why: str
+    shown_by: str
+
+    def present(self) -> bool:
+        """Tell whether what it brings is there, wherever it came from."""
+        if self.shown_by.startswith("/"):
+            return any(Path("/").glob(self.shown_by[1:]))
+        return shutil.which(self.shown_by) is not None
+
+
+PODMAN = (
+    Package("podman", "runs the lab's nodes", "podman"),
+    Package("debootstrap", "builds the nodes' root file system", "debootstrap"),
+    Package(
+        "debian-archive-keyring", "vouches for the nodes' packages", "/usr/share/keyrings/debian-archive-keyring.gpg"
+    ),
+    Package("iptables", "lets the nodes reach the network", "iptables"),
+    Package("iproute2", "finds a free subnet", "ip"),
+    Package("openssh-client", "reaches the nodes", "ssh"),
+)
+#: crun, podman's usual choice, refuses the hybrid hierarchies of cgroup v1.
+RUNC = Package("runc", "starts the nodes on cgroup v1", "runc")
+BUNDLE = (
+    Package("gcc", "compiles runc and pause", "gcc"),
+    Package("libc6-dev", "C library for runc and pause", "/usr/lib/*/libc.a"),
+    Package("libseccomp-dev", "seccomp for runc", "/usr/lib/*/libseccomp.a"),
+    Package("pkg-config", "finds libseccomp", "pkg-config"),
+    Package("debian-archive-keyring", "vouches for the images' base", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+)
+SSH = (Package("openssh-client", "reaches the machines", "ssh"),)
+
+
+def packages(purpose: str) -> tuple[Package, ...]:
+    """Return what ``purpose`` needs: ``podman`` (lab nodes), ``bundle``, ``ssh`` (own machines) or ``test`` (all)."""
+    lab = PODMAN if Path("/sys/fs/cgroup/cgroup.controllers").exists() else (*PODMAN, RUNC)
+    every = tuple({package.name: package for package in (*lab, *BUNDLE)}.values())
+    return {"podman": lab, "bundle": BUNDLE, "ssh": SSH, "test": every}[purpose]
+
+
+def require_packages(purpose: str, assume_yes: bool) -> None:
+    """Have what ``purpose`` needs (see packages()), installing what is missing after it was listed and agreed to.
+
+    Raises InputError, with the command to type, without agreement, without root, or where there is no apt.
+    """
+    missing = [package for package in packages(purpose) if not package.present()]
+    if not missing:
+        return
+    reasons = ", ".join(f"{package.name} ({package.why})" for package in missing)
+    install_packages([package.name for package in missing], reasons, assume_yes=assume_yes)
+    still = [package.name for package in missing if not package.present()]
+    if still:
+        raise KubesmithError(f"installed, but not to be found: {', '.join(still)}", fix="see what apt-get said above")
+
+
+def install_packages(names: Sequence[str], reasons: str, *, assume_yes: bool) -> None:
+    """Install Debian packages by apt, after listing them; asks on a terminal unless ``assume_yes``."""
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *names]
+    line = shlex.join(command)
+    if not shutil.which("apt-get"):
+        raise InputError(
+            f"missing: {reasons}; this system has no apt-get, so nothing was installed",
+            fix=f"install what other systems call {', '.join(names)}",
+        )
+    if os.geteuid() != 0:
+        raise InputError(f"missing: {reasons}", fix=f"sudo {line}")
+    print(f"to be installed by apt-get: {reasons}", file=sys.stderr, flush=True)
+    if not assume_yes and not _agreed():
+        raise InputError(f"missing: {reasons}", fix=f"{line}, or give --yes and it is done for you")
+    _apt(command)
+
+
+def _agreed() -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print("Install them? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _apt(command: Sequence[str]) -> None:
+    """Install; first finish what an interrupted dpkg left and fetch package lists, if they are why it would fail."""
+    if not _would_work(command):
+        _run(["dpkg", "--configure", "-a"])
+        _run(["apt-get", "update"])
+    elif _run(command) == 0:
+        return
+    else:  # the lists name files that the mirror no longer has
+        _run(["apt-get", "update"])
+    code = _run(command)
+    if code:
+        raise KubesmithError(f"{shlex.join(command)} ended with {code}", fix="see what apt-get said above")
+
+
+def _would_work(command: Sequence[str]) -> bool:
+    return subprocess.run([*command, "--simulate"], capture_output=True, check=False).returncode == 0
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run with apt's words on standard error: standard output is for what was asked for."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    waiting = ["-o", "DPkg::Lock::Timeout=300"] if command[0] == "apt-get" else []
+    return subprocess.run(
+        [*command, *waiting], stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment, check=False
+    ).returncode
