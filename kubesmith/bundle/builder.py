@@ -293,12 +293,14 @@ def _package_list(packages: Iterable[debian.Package]) -> list[dict[str, str]]:
 
 def _chains(entries: Iterable[Entry]) -> dict[str, tuple[Layer, ...]]:
     """Return, for each base layer in the store, the layers from the bottom up to it."""
-    chains: dict[str, tuple[Layer, ...]] = {}
-    for entry in entries:
-        for name, data in entry.record.get("layers", {}).items():
-            own = Layer(Blob(data["digest"], data["size"]), data["comment"])
-            chains[name] = (*chains.get(data["over"], ()), own)
-    return chains
+    found = {name: data for entry in entries for name, data in entry.record.get("layers", {}).items()}
+
+    def chain(name: str) -> tuple[Layer, ...]:
+        data = found[name]
+        below = chain(data["over"]) if data["over"] else ()
+        return (*below, Layer(Blob(data["digest"], data["size"]), data["comment"]))
+
+    return {name: chain(name) for name in found}
 
 
 class _Taker:
