@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from kubesmith import __version__, job, paths
+from kubesmith import __version__, bootstrap, job, paths
 from kubesmith.errors import KubesmithError
 from kubesmith.ui import Ui
 
@@ -142,7 +142,10 @@ def dispatch(given: argparse.Namespace) -> int:
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
     if given.verb == "bundle":
-        return bundle.run(given.action, path=given.path, ui=ui, assume_yes=given.yes)
+        if given.action == "build":
+            bootstrap.require_packages("bundle", assume_yes=given.yes)
+        with ui.phase("bundle", f"Bundle: {given.action}") as progress:
+            return bundle.run(given.action, path=given.path, as_json=given.json, progress=progress)
     work = job.read(given.inventory, ui, assume_yes=given.yes)
     verbs: dict[str, Callable[[], int]] = {
         "up": lambda: up.run(work, phases=frozenset(given.only or up.PHASES), check=given.check),

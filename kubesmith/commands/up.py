@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubesmith import bootstrap, execute, paths, report
-from kubesmith.bundle import build as bundle_build
+from kubesmith.bundle import builder
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.job import Job
 from kubesmith.verify import run as verify
@@ -22,7 +22,7 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), check: bool = F
     with job.alone():
         if "bundle" in phases and not check:
             with job.ui.phase("bundle", "Bundle") as progress:
-                bundle_build.build(progress, kubernetes=job.spec.cluster.kubernetes)
+                builder.build(progress, kubernetes=job.spec.cluster.kubernetes)
         if "nodes" in phases and not check:
             with job.ui.phase("nodes", "Nodes") as progress:
                 provider.create(progress)
