@@ -1,0 +1,54 @@
+"""The report as one self-contained HTML page, drawn from the same data as report.json and verify.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+CLUSTER = "cluster"  # the column of checks that belong to no single node
+
+
+def render(report: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], *, when: str) -> str:
+    """Return the page.
+
+    ``report`` is report.json's content; ``checks`` are rows with ``outcome`` (passed, failed, skipped), ``node`` (may be
+    empty), ``sentence``, ``expected``, ``seen``, ``journal`` and ``reason``; ``when`` is the run's time for people.
+    """
+    environment = Environment(
+        loader=PackageLoader("kubesmith"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    nodes = report["nodes"]
+    planes = [node for node in nodes if node["role"] == "control plane"]
+    workers = [node for node in nodes if node["role"] != "control plane"]
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        when=when,
+        checks=checks,
+        failed=[row for row in checks if row["outcome"] == "failed"],
+        passed=sum(row["outcome"] == "passed" for row in checks),
+        groups=[group for group in (planes, workers) if group],
+        span=max(float(report["seconds"]), 0.001),
+        columns=_columns(checks),
+        matrix=_matrix(checks),
+    )
+
+
+def _columns(checks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the nodes that have checks, in order of appearance, the cluster's own column last."""
+    names = list(dict.fromkeys(row["node"] or CLUSTER for row in checks))
+    return [name for name in names if name != CLUSTER] + [CLUSTER] * (CLUSTER in names)
+
+
+def _matrix(checks: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, str]]]:
+    """Return each check's sentence with its outcome by node; a skipped one carries its reason."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in checks:
+        outcome = row["outcome"] if row["outcome"] != "skipped" else f"skipped: {row.get('reason') or ''}"
+        rows.setdefault(row["sentence"], {})[row["node"] or CLUSTER] = outcome
+    return list(rows.items())
