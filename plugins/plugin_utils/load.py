@@ -20,6 +20,8 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 40
 MAX_VALUES = 200_000  # keys count too: 5,000 nodes with ten settings each are 105,000
+LONG = 64  # characters of text that count as one value, so that aliases of a long text are bounded too
+COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 MERGE = "<<"
@@ -70,6 +72,8 @@ class _Builder:
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event.anchor, mark)
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            if event.tag not in COLLECTION_TAGS:
+                self._refuse_tag(event.tag, mark)
             self._open({} if isinstance(event, yaml.MappingStartEvent) else [], event.anchor, mark)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             self._close()
@@ -102,8 +106,11 @@ class _Builder:
         if event.implicit[0] and not event.style:  # the C parser says "", the Python one None
             value = resolve(event.value)
         elif event.tag not in (None, "!", "tag:yaml.org,2002:str"):
-            self._stop(mark, f"the tag {shown(event.tag)} is not used here", "write the plain value")
-        self._add(value, mark, event.anchor, 1)
+            self._refuse_tag(event.tag, mark)
+        self._add(value, mark, event.anchor, text_size(value))
+
+    def _refuse_tag(self, tag: str, mark: tuple[int, int]) -> NoReturn:
+        self._stop(mark, f"the tag {shown(tag)} is not used here", "write the plain value")
 
     def _key(self, key: str, mark: tuple[int, int]) -> None:
         top = self.stack[-1]
@@ -180,14 +187,19 @@ def resolve(text: str) -> str | int | bool | None:
     return int(text) if INTEGER.fullmatch(text) else text
 
 
+def text_size(value: Any) -> int:
+    """Return how many values a scalar counts for: one, and one more for each LONG characters."""
+    return 1 + (len(value) // LONG if isinstance(value, str) else 0)
+
+
 def size_of(value: Any) -> int:
     """Count the values in plain data, without recursion; shared parts count each time, as they would be read."""
     total, waiting = 0, [value]
     while waiting:
-        total += 1
+        current = waiting.pop()
+        total += text_size(current)
         if total > MAX_VALUES:
             return total
-        current = waiting.pop()
         waiting.extend(children(current))
     return total
 

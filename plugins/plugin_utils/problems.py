@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 Path = tuple[str | int, ...]  # what leads to a value: keys of mappings, indexes of lists
 SHOWN = 80  # characters of a wrong value that a message repeats
+
+_quote = reprlib.Repr()  # looks at the beginning of a value only: a message about 4 MB costs no more than one about 4 B
+_quote.maxstring = _quote.maxother = 2 * SHOWN
 
 
 def dotted(path: Path) -> str:
@@ -24,8 +28,10 @@ def dotted(path: Path) -> str:
 
 
 def shown(value: object) -> str:
-    """Quote a value for a message, shortened, on one line."""
-    text = repr(value)
+    """Quote a value for a message, shortened, on one line; as YAML writes it where Python has another word."""
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    text = _quote.repr(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 

@@ -61,9 +61,9 @@ def _network(value: str) -> str:
         right = ipaddress.IPv4Network(value, strict=False)
     except ValueError:
         raise ValueError(rule) from None
-    if str(right) != value:
+    if ipaddress.IPv4Address(value.partition("/")[0]) != right.network_address:
         raise ValueError(f"has host bits set: the network is {right}")
-    return value
+    return str(right)
 
 
 def _version(value: str) -> str:
@@ -259,7 +259,7 @@ def _validated(data: dict[str, Any], document: Document, problems: list[Problem]
                 if path not in seen and len(problems) < MOST_PROBLEMS:
                     problems.append(_problem(detail, path, document))
                 seen.add(path)
-                _take_out(data, path, detail["type"])
+                _take_out(data, path, missing=detail["type"] == "missing")
     return None
 
 
@@ -275,20 +275,25 @@ def _path(location: tuple[int | str, ...]) -> Path:
     return tuple(part for part in location if part != "[key]")
 
 
-def _take_out(data: Any, path: Path, kind: str) -> None:
+def _take_out(data: Any, path: Path, *, missing: bool) -> None:
+    """Replace what is wrong at ``path`` by the nearest thing that is right, so that the rest can be judged."""
+    *above, last = path
     parent = data
-    for part in path[:-1]:
+    for part in above:
         try:
             parent = parent[part]
         except (KeyError, IndexError, TypeError):
-            return
-    last = path[-1] if path else None
-    if kind == "missing" and isinstance(parent, dict):
+            return  # taken out already, with what holds it
+    if missing and path in (("cluster",), ("cluster", "name")):
         parent[last] = {"name": "unnamed"} if last == "cluster" else "unnamed"
+    elif missing and above[:1] == ["nodes"]:
+        parent[last] = f"unnamed-{above[1]}"
+    elif isinstance(parent, list) and above == ["nodes"]:
+        parent[last] = {"name": f"unnamed-{last}"}
+    elif missing or isinstance(parent, list):
+        _take_out(data, tuple(above), missing=False)  # other lists go whole: later indices must stay true
     elif isinstance(parent, dict):
         parent.pop(last, None)
-    elif isinstance(parent, list) and isinstance(last, int):
-        parent[last] = {"name": f"unnamed-{last}"}
 
 
 KINDS = {
@@ -301,6 +306,9 @@ KINDS = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+
+
+BOUNDS = {"less_than_equal": ("more", "le"), "greater_than_equal": ("less", "ge")}
 
 
 def _problem(detail: Any, path: Path, document: Document) -> Problem:
@@ -316,6 +324,9 @@ def _problem(detail: Any, path: Path, document: Document) -> Problem:
     elif kind == "literal_error":
         message = f"{shown(seen)} is not one of {context.get('expected', '')}"
         hint = _close(str(seen), re.findall(r"'([^']+)'", str(context.get("expected", ""))))
+    elif kind in BOUNDS:
+        word, key = BOUNDS[kind]
+        message = f"{shown(seen)} is {word} than {context.get(key)}"
     elif kind in KINDS:
         message = f"{shown(seen)} is not {KINDS[kind]}"
         hint = f'write "{seen}" in quotes' if kind == "string_type" and isinstance(seen, (int, bool)) else ""
@@ -325,7 +336,7 @@ def _problem(detail: Any, path: Path, document: Document) -> Problem:
 
 
 def _close(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:80], known, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 
 
