@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import yaml
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path, Problem, SpecError, shown
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import (
+    MOST_PROBLEMS,
+    Path,
+    Problem,
+    SpecError,
+    shown,
+)
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 40
@@ -117,7 +123,7 @@ class _Builder:
         top.key = key
         if key == MERGE:
             return
-        if isinstance(top.value, dict) and key in top.value:
+        if isinstance(top.value, dict) and key in top.value and len(self.problems) < MOST_PROBLEMS:
             first = self.positions[(*top.path, key)][0]
             self.problems.append(
                 Problem(*mark, (*top.path, key), f"is given twice, first in line {first}", "keep one of the two")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 Path = tuple[str | int, ...]  # what leads to a value: keys of mappings, indexes of lists
+MOST_PROBLEMS = 200  # more than anybody reads; a file with as many is wrong in kind
 SHOWN = 80  # characters of a wrong value that a message repeats
 
 _quote = reprlib.Repr()  # looks at the beginning of a value only: a message about 4 MB costs no more than one about 4 B

@@ -21,11 +21,16 @@ except ImportError as error:  # the collection is installed, its Python requirem
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import rules
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import Document, parse
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path, Problem, SpecError, shown
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import (
+    MOST_PROBLEMS,
+    Path,
+    Problem,
+    SpecError,
+    shown,
+)
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 VERSIONS = ("1.37.2",)  # Kubernetes versions that the bundle's recipes build, oldest first
-MOST_PROBLEMS = 200  # more than anybody reads; a file with as many is wrong in kind
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 HOST = re.compile(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
