@@ -1,0 +1,117 @@
+"""I: does the cluster do for its users what they came for?"""
+
+import pytest
+
+BAD = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerError", "CreateContainerConfigError")
+
+
+def _name(pod):
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+def _containers(pod):
+    return pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
+
+
+def test_no_pod_is_pending(cluster):
+    """I1: no pod anywhere is Pending"""
+    assert [_name(pod) for pod in cluster.of_kind("Pod") if pod["status"]["phase"] == "Pending"] == []
+
+
+def test_system_pods_are_ready(cluster):
+    """I2: every pod of kube-system is Running and Ready"""
+    pods = [pod for pod in cluster.of_kind("Pod") if pod["metadata"]["namespace"] == "kube-system"]
+    ready = {"type": "Ready", "status": "True"}
+    unready = [
+        _name(pod)
+        for pod in pods
+        if pod["status"]["phase"] != "Running"
+        or not any(ready.items() <= condition.items() for condition in pod["status"].get("conditions", []))
+    ]
+    assert pods != []
+    assert unready == []
+
+
+def test_no_container_is_stuck(cluster):
+    """I2: no container anywhere fails again and again, and none lacks its image"""
+    stuck = {
+        f"{_name(pod)}/{container['name']}": container["state"]["waiting"]["reason"]
+        for pod in cluster.of_kind("Pod")
+        for container in _containers(pod)
+        if container["state"].get("waiting", {}).get("reason") in BAD
+    }
+    assert stuck == {}
+
+
+def test_no_container_is_restarted_meanwhile(cluster, workload):
+    """I2: no container of kube-system is restarted while the proofs run"""
+    before = {
+        f"{pod['metadata']['name']}/{container['name']}": container["restartCount"]
+        for pod in cluster.of_kind("Pod")
+        for container in pod["status"].get("containerStatuses", [])
+    }
+    after = cluster.later(cluster.api.name)["restarts"]
+    assert {name: count for name, count in after.items() if count > before.get(name, count)} == {}
+
+
+def test_deployment_spreads(cluster, workload):
+    """I3: a deployment's pods become Ready, on different workers"""
+    workers = [node.name for node in cluster.nodes.values() if node.is_worker and node.name in cluster.healthy]
+    nodes = workload["spread"]["nodes"]
+    assert len(set(nodes)) == min(max(len(workers), 1), 3), "; ".join(workload["spread"]["states"])
+
+
+def _skip_without_probe(cluster, node):
+    if node.name not in cluster.healthy:
+        pytest.skip(f"the kubelet of {node} is not healthy")
+
+
+def test_logs_can_be_read(node, cluster, workload):
+    """I4: kubectl logs reads a pod's log on this node"""
+    _skip_without_probe(cluster, node)
+    assert workload[f"logs {node}"] is True
+
+
+def test_files_can_be_copied(node, cluster, workload):
+    """I4: kubectl cp brings a file into a pod on this node and back"""
+    _skip_without_probe(cluster, node)
+    assert workload[f"copy {node}"] == cluster.word
+
+
+def test_port_can_be_forwarded(node, cluster, workload):
+    """I4: kubectl port-forward reaches a pod on this node"""
+    _skip_without_probe(cluster, node)
+    assert workload[f"port_forward {node}"] == cluster.probe["pods"][node.name]["name"]
+
+
+def test_rollout_can_be_undone(workload):
+    """I5: a rollout that cannot succeed takes no pod away, and undoing it restores the image"""
+    seen = workload["rollout"]
+    assert seen["between"] != seen["before"]
+    assert seen["serving_in_between"] > 0
+    assert seen["after"] == seen["before"]
+
+
+def test_killed_pod_is_replaced(workload):
+    """I6: a deployment replaces a pod that is killed"""
+    seen = workload["replacement"]
+    assert seen["after"] != []
+    assert seen["killed"] not in seen["after"]
+
+
+def test_daemon_set_has_a_pod_on_this_node(node, cluster, probe):
+    """I7: a daemon set's pod becomes Ready on this node"""
+    _skip_without_probe(cluster, node)
+    pod = probe.get(node.name, {"ready": False, "state": "no pod was created for this node"})
+    assert pod["ready"] is True, pod["state"]
+
+
+def test_job_completes(workload):
+    """I8: a job runs to its end"""
+    assert workload["job"] == "Complete"
+
+
+def test_pod_reads_what_it_is_given(node, cluster, workload):
+    """I9: a pod on this node reads its ConfigMap, its Secret and its token (by kubectl exec)"""
+    _skip_without_probe(cluster, node)
+    assert workload[f"files {node}"] == {"config_map": cluster.word, "secret": cluster.word, "token": "token"}

@@ -1,0 +1,367 @@
+"""What one node knows about itself; nothing is changed. Root's eyes are needed."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from kubesmith.verify.remote.common import BUNDLE, connects, first_match, http, kubectl, read, run, together
+
+SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+TOOLS = ("conntrack", "socat", "losetup", "mount")
+SOCKET = "/run/containerd/containerd.sock"
+PKI = "/etc/kubernetes/pki"
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+SERVICE = "ActiveState,SubState,UnitFileState,NRestarts,ActiveEnterTimestamp"
+# klog's lines start with the level and the date: E1123 14:03:22.123456 1 kubelet.go:123] …
+KLOG_ERROR = re.compile(r"^E\d{4} [\d:.]+ +\d+ (?P<place>[\w.-]+:\d+)\] (?P<text>.{0,200})")
+
+
+# --- the machine
+
+
+def swaps() -> list[str]:
+    return [line.split()[0] for line in read("/proc/swaps").splitlines()[1:]]
+
+
+def fstab_swaps() -> list[str]:
+    path = Path("/etc/fstab")
+    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return [f[0] for f in lines if len(f) > 2 and f[2] == "swap" and not f[0].startswith("#")]
+
+
+def modules() -> list[str]:
+    """Return which of the needed kernel features are there; what they offer shows it, built in or loaded."""
+    found = {
+        "overlay": "\toverlay\n" in read("/proc/filesystems"),
+        "br_netfilter": Path("/proc/sys/net/bridge").is_dir(),
+    }
+    return sorted(name for name, there in found.items() if there)
+
+
+def modules_at_boot() -> list[str]:
+    text = "\n".join(read(f) for folder in ("/etc", "/usr/lib") for f in glob.glob(f"{folder}/modules-load.d/*.conf"))
+    return sorted({"overlay", "br_netfilter"} & {line.strip() for line in text.splitlines()})
+
+
+def sysctls() -> dict[str, str]:
+    paths = {name: Path("/proc/sys", name.replace(".", "/", 2)) for name in SYSCTLS}
+    return {name: path.read_text().strip() if path.exists() else "absent" for name, path in paths.items()}
+
+
+def sysctls_at_boot() -> dict[str, str]:
+    """Return the values that the next boot sets: files are read in the order of their names, the last one wins."""
+    files = [f for folder in ("/usr/lib", "/run", "/etc") for f in glob.glob(f"{folder}/sysctl.d/*.conf")]
+    pairs: dict[str, str] = {}
+    for file in [*sorted(files, key=os.path.basename), "/etc/sysctl.conf"]:
+        lines = read(file).splitlines() if Path(file).exists() else []
+        settings = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";"))]
+        pairs.update({key.strip().lstrip("-").replace("/", "."): value.strip() for key, _, value in settings})
+    return {name: pairs.get(name, "absent") for name in SYSCTLS}
+
+
+def identity() -> dict[str, str]:
+    uuid = Path("/sys/class/dmi/id/product_uuid")
+    return {
+        "hostname": socket.gethostname(),
+        "machine-id": read("/etc/machine-id").strip(),
+        "product_uuid": uuid.read_text().strip() if uuid.exists() else "",
+    }
+
+
+def links() -> list[dict[str, Any]]:
+    """Return every network interface: name, kind, MTU, MAC, IPv4 addresses."""
+    kinds = {
+        link["ifname"]: link.get("linkinfo", {}).get("info_kind", "")
+        for link in json.loads(run("ip", "-j", "-d", "link"))
+    }
+    return [
+        {
+            "name": link["ifname"],
+            "kind": kinds.get(link["ifname"], ""),
+            "mtu": link["mtu"],
+            "mac": link.get("address", ""),
+            "addresses": [a["local"] for a in link["addr_info"] if a["family"] == "inet"],
+        }
+        for link in json.loads(run("ip", "-j", "addr"))
+    ]
+
+
+def resolved(names: list[str]) -> dict[str, list[str]]:
+    """Return what each name means to this node's resolver (/etc/hosts, then DNS)."""
+
+    def one(name: str) -> list[str]:
+        try:
+            found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+        except OSError:
+            return []
+        return sorted({str(entry[4][0]) for entry in found})
+
+    return {name: one(name) for name in names}
+
+
+def repeated_hosts_lines() -> list[str]:
+    lines = [" ".join(line.split()) for line in read("/etc/hosts").splitlines() if line.strip()]
+    return [line for line, times in Counter(lines).items() if times > 1]
+
+
+def unheld_packages() -> dict[str, Any]:
+    """Return which Kubernetes packages are installed, and which of them an upgrade of the system could move."""
+    if not shutil.which("dpkg-query"):
+        return {"installed": [], "unheld": []}
+    listed = run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n").splitlines()
+    states = {line.split()[0]: line.split()[1] for line in listed if len(line.split()) == 2}
+    installed = [p for p in ("kubelet", "kubeadm", "kubectl") if states.get(p, "")[1:2] == "i"]
+    return {"installed": installed, "unheld": [p for p in installed if not states[p].startswith("h")]}
+
+
+def network_manager() -> dict[str, Any]:
+    if run("sh", "-c", "systemctl is-active NetworkManager || true") != "active":
+        return {"active": False, "unmanaged": []}
+    device = re.compile(r"^(cali\w+|tunl0|vxlan\.calico):(.*)$")
+    rows = [device.match(line) for line in run("nmcli", "-t", "-f", "DEVICE,STATE", "device").splitlines()]
+    return {"active": True, "managed": [row[1] for row in rows if row and row[2] != "unmanaged"]}
+
+
+# --- containerd
+
+
+def services() -> dict[str, dict[str, str]]:
+    """Return systemd's view of containerd and kubelet, by unit."""
+    blocks = run("systemctl", "show", "-p", f"Id,{SERVICE}", "containerd", "kubelet").split("\n\n")
+    rows = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+    return {row["Id"].removesuffix(".service"): row for row in rows}
+
+
+def containerd_config() -> dict[str, str]:
+    """Return the three values of the configuration in force that a cluster stands or falls with."""
+    lines = run("containerd", "config", "dump").splitlines()
+    keys = ("SystemdCgroup", "sandbox", "config_path")
+    return {key: first_match(lines, f"{key} =").partition("=")[2].strip().strip("'\"") for key in keys}
+
+
+def cri_plugins() -> dict[str, str]:
+    """Return the state of each of containerd's CRI plugins."""
+    rows = [line.split() for line in run("ctr", "plugins", "ls").splitlines()[1:]]
+    return {
+        f"{row[0]}.{row[1]}": row[-1]
+        for row in rows
+        if len(row) > 2 and (row[0].startswith("io.containerd.cri") or row[1] == "cri")
+    }
+
+
+def images() -> list[str]:
+    return run("ctr", "-n", "k8s.io", "images", "ls", "-q").splitlines()
+
+
+def dead_sandboxes() -> list[str]:
+    """Return the pod sandboxes whose pause process is gone."""
+    sandboxes = run("ctr", "-n", "k8s.io", "containers", "ls", "-q", 'labels."io.cri-containerd.kind"==sandbox').split()
+    tasks = [line.split() for line in run("ctr", "-n", "k8s.io", "tasks", "ls").splitlines()[1:]]
+    running = {task[0] for task in tasks if task[-1] == "RUNNING"}
+    return [sandbox[:12] for sandbox in sandboxes if sandbox not in running]
+
+
+def mirrors(folder: str) -> dict[str, str]:
+    """Ask every registry endpoint of containerd's hosts.toml files for its API; return each one's answer."""
+    texts = [read(file) for file in glob.glob(f"{folder}/*/hosts.toml")] if folder else []
+    urls = sorted({url for text in texts for url in re.findall(r"https?://[^\s\"'\]]+", text)})
+    return {url: str(http(f"{url.rstrip('/')}/v2/")[0]) for url in urls}
+
+
+# --- kubelet
+
+
+def kubelet_errors() -> dict[str, int]:
+    """Return how often each error line of the last minute came, of those that still came in its last ten seconds."""
+    lines = run("journalctl", "-q", "-u", "kubelet", "--since=-60s", "-o", "short-unix", "--no-pager").splitlines()
+    seen: dict[str, list[float]] = {}
+    for line in lines:
+        stamp, _, rest = line.partition(" ")
+        found = KLOG_ERROR.match(rest.partition("]: ")[2])
+        if found:
+            seen.setdefault(f"{found['place']} {found['text'][:120]}", []).append(float(stamp))
+    return {text: len(times) for text, times in seen.items() if max(times) > time.time() - 10}
+
+
+def certificates(path: str) -> str:
+    """Return the certificates of a PEM file, never a key that lies beside them."""
+    return "\n".join(CERTIFICATE.findall(read(path)))
+
+
+def kubelet_anonymous(address: str) -> int:
+    return http(f"https://{address}:10250/pods")[0]
+
+
+def pods_cgroups() -> list[str]:
+    """Return the names of the pods' cgroups: ``kubepods.slice`` under the systemd driver, ``kubepods`` under cgroupfs."""
+    found = glob.glob("/sys/fs/cgroup/kubepods*") + glob.glob("/sys/fs/cgroup/*/kubepods*")
+    return sorted({Path(path).name for path in found})
+
+
+# --- files that must or must not be there
+
+
+def modes(patterns: tuple[str, ...]) -> dict[str, str]:
+    """Return mode, owner and group of each file: ``600 0:0``."""
+    answer = {}
+    for path in sorted(path for pattern in patterns for path in glob.glob(pattern, recursive=True)):
+        state = os.stat(path)
+        answer[path] = f"{stat.S_IMODE(state.st_mode):o} {state.st_uid}:{state.st_gid}"
+    return answer
+
+
+def authority_secrets() -> list[str]:
+    """Return the files that only a control plane may hold."""
+    names = (f"{PKI}/ca.key", f"{PKI}/front-proxy-ca.key", f"{PKI}/etcd/ca.key", f"{PKI}/sa.key")
+    configs = ("/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf")
+    return [name for name in (*names, *configs) if Path(name).exists()]
+
+
+def cni_files() -> dict[str, str]:
+    return {Path(path).name: mode.split()[0] for path, mode in modes(("/etc/cni/net.d/*",)).items()}
+
+
+def bundle() -> dict[str, Any]:
+    """Return versions and image references of the bundle this node was built from; nothing if there is none."""
+    if not Path(BUNDLE).exists():
+        return {}
+    components = json.loads(read(BUNDLE))["components"]
+    refs = [image["ref"] for component in components for image in component.get("images", [])]
+    return {"versions": {component["name"]: component["version"] for component in components}, "images": refs}
+
+
+# --- control plane
+
+
+def pki() -> dict[str, str]:
+    """Return every certificate of the control plane, by file; a kubeconfig yields its client certificate."""
+    answer = {path: certificates(path) for path in glob.glob(f"{PKI}/**/*.crt", recursive=True)}
+    for path in glob.glob("/etc/kubernetes/*.conf"):
+        embedded = re.search(r"client-certificate-data: (\S+)", read(path))
+        if embedded:
+            answer[path] = run("base64", "-d", text=embedded[1])
+    return answer
+
+
+def dry_run_leftovers() -> list[str]:
+    return (
+        glob.glob("/etc/kubernetes/tmp/*dryrun*")
+        + glob.glob("/etc/kubernetes/.git")
+        + glob.glob("/tmp/kubeadm-*-dryrun*")
+    )
+
+
+def etcd(*arguments: str) -> Any:
+    """Return the JSON answer of etcdctl to the member on this node."""
+    folder = f"{PKI}/etcd"
+    keys = (
+        f"--cacert={folder}/ca.crt",
+        f"--cert={folder}/healthcheck-client.crt",
+        f"--key={folder}/healthcheck-client.key",
+    )
+    return json.loads(run("etcdctl", "--endpoints=https://127.0.0.1:2379", *keys, "-w", "json", *arguments))
+
+
+def pause_wanted() -> str:
+    return next(
+        line
+        for line in run("kubeadm", "config", "images", "list", "--kubernetes-version", wanted_version()).splitlines()
+        if "/pause:" in line
+    )
+
+
+def wanted_version() -> str:
+    return run("kubeadm", "version", "-o", "short")
+
+
+def control_plane(address: str) -> dict[str, Any]:
+    return {
+        "manifests": lambda: sorted(Path(path).stem for path in glob.glob("/etc/kubernetes/manifests/*.yaml")),
+        "readyz": lambda: kubectl("get", "--raw", "/readyz?verbose").splitlines(),
+        "scheduler_healthz": lambda: http("https://127.0.0.1:10259/healthz")[1],
+        "controller_manager_healthz": lambda: http("https://127.0.0.1:10257/healthz")[1],
+        "modes": lambda: modes(
+            (
+                f"{PKI}/**/*.key",
+                f"{PKI}/**/*.crt",
+                f"{PKI}/sa.pub",
+                "/etc/kubernetes/*.conf",
+                "/etc/kubernetes/manifests/*.yaml",
+                "/var/lib/etcd",
+            )
+        ),
+        "pki": pki,
+        "dry_run_leftovers": dry_run_leftovers,
+        "pause_wanted": pause_wanted,
+        "etcd_health": lambda: etcd("endpoint", "health", "--cluster"),
+        "etcd_members": lambda: etcd("member", "list"),
+        "etcd_status": lambda: etcd("endpoint", "status", "--cluster"),
+        "etcd_alarms": lambda: etcd("alarm", "list"),
+        "etcd_without_certificate": lambda: http(f"https://{address}:2379/health")[0],
+        "api_anonymous": lambda: http(f"https://{address}:6443/api/v1/secrets")[0],
+        "cluster_info": lambda: http(f"https://{address}:6443/api/v1/namespaces/kube-public/configmaps/cluster-info"),
+    }
+
+
+def every_node(address: str, names: list[str]) -> dict[str, Any]:
+    return {
+        "swaps": swaps,
+        "fstab_swaps": fstab_swaps,
+        "modules": modules,
+        "modules_at_boot": modules_at_boot,
+        "sysctls": sysctls,
+        "sysctls_at_boot": sysctls_at_boot,
+        "cgroup": lambda: run("stat", "-fc", "%T", "/sys/fs/cgroup"),
+        "cpus": os.cpu_count,
+        "memory_mib": lambda: int(first_match(read("/proc/meminfo").splitlines(), "MemTotal:").split()[1]) // 1024,
+        "identity": identity,
+        "links": links,
+        "clock_synchronized": lambda: run("timedatectl", "show", "-p", "NTPSynchronized", "--value"),
+        "resolved": lambda: resolved([socket.gethostname(), *names]),
+        "repeated_hosts_lines": repeated_hosts_lines,
+        "packages": unheld_packages,
+        "network_manager": network_manager,
+        "tools": lambda: [tool for tool in TOOLS if shutil.which(tool)],
+        "services": services,
+        "containerd_version": lambda: run("containerd", "--version").split()[2],
+        "containerd_config": containerd_config,
+        "containerd_socket": lambda: modes((SOCKET,)).get(SOCKET, "absent"),
+        "cri_plugins": cri_plugins,
+        "images": images,
+        "dead_sandboxes": dead_sandboxes,
+        "mirrors": lambda: mirrors(containerd_config()["config_path"]),
+        "kubelet_healthz": lambda: http("http://127.0.0.1:10248/healthz")[1],
+        "kubelet_version": lambda: run("kubelet", "--version").split()[-1],
+        "kubelet_errors": kubelet_errors,
+        "kubelet_certificate": lambda: certificates("/var/lib/kubelet/pki/kubelet-client-current.pem"),
+        "kubelet_anonymous": lambda: kubelet_anonymous(address),
+        "kubelet_read_only_port": lambda: [a for a in ("127.0.0.1", address) if connects(a, 10255) == "open"],
+        "pods_cgroups": pods_cgroups,
+        "ca": lambda: certificates(f"{PKI}/ca.crt"),
+        "authority_secrets": authority_secrets,
+        "cni_files": cni_files,
+        "felix_ready": lambda: http("http://127.0.0.1:9099/readiness")[0],
+        "proxy_mode": lambda: http("http://127.0.0.1:10249/proxyMode")[1],
+        "bundle": bundle,
+    }
+
+
+def main(question: dict[str, Any]) -> dict[str, Any]:
+    """Answer with every fact; ``clock`` is read last, so the answer's arrival tells how far clocks are apart."""
+    address = question["address"]
+    tasks = every_node(address, question["names"])
+    if question["control_plane"]:
+        tasks.update(control_plane(address))
+    answers = together(tasks)
+    answers["clock"] = time.time()
+    return answers

@@ -1,0 +1,196 @@
+"""The probe workload: made on a control plane at the start of a round, awaited, and always removed at its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from kubesmith.verify.remote.common import BUNDLE, kubectl, objects, read
+
+LABEL = "kubesmith.io/verify"
+HOLDER = "kubesmith.io/verify-holder"
+HTTP, UDP = 8080, 8081
+Object = dict[str, Any]
+
+
+# --- what the workload is
+
+
+def manifests(question: dict[str, Any], image: str) -> list[Object]:
+    """Return the workload's objects: a server on every node, services on it, and what a user would deploy."""
+    name = question["namespace"]
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {LABEL: "true", "pod-security.kubernetes.io/enforce": "privileged"},
+            "annotations": {HOLDER: question["holder"]},
+        },
+    }
+    inside = [
+        _object("v1", "ServiceAccount", "probe"),
+        _object("v1", "ConfigMap", "probe", data={"word": question["word"]}),
+        _object("v1", "Secret", "probe", stringData={"word": question["word"]}),
+        _object("apps/v1", "DaemonSet", "probe", spec=_daemon_set(image, question["host_port"])),
+        _object("apps/v1", "Deployment", "app", spec=_deployment(image, question["workers"])),
+        _object("batch/v1", "Job", "job", spec=_job(image, question["workers"])),
+        _service("probe", {"type": "NodePort"}),
+        _service("local", {"internalTrafficPolicy": "Local"}),
+        _service("headless", {"clusterIP": "None"}),
+    ]
+    for item in inside:
+        item["metadata"]["namespace"] = name
+    return [namespace, *inside]
+
+
+def _object(version: str, kind: str, name: str, **body: Any) -> Object:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": {"app": name}}, **body}
+
+
+def _service(name: str, spec: Object) -> Object:
+    ports = [{"name": "http", "port": 80, "targetPort": HTTP}]
+    return _object("v1", "Service", name, spec={"selector": {"app": "probe"}, "ports": ports, **spec})
+
+
+def _server(image: str, **more: Any) -> Object:
+    return {
+        "name": "server",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["netexec", f"--http-port={HTTP}", f"--udp-port={UDP}"],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": HTTP}, "periodSeconds": 1},
+        **more,
+    }
+
+
+def _pod(app: str, container: Object, **spec: Any) -> Object:
+    base = {"terminationGracePeriodSeconds": 1, "enableServiceLinks": False, "containers": [container]}
+    return {"metadata": {"labels": {"app": app}}, "spec": {**base, **spec}}
+
+
+def _daemon_set(image: str, host_port: int) -> Object:
+    server = _server(
+        image,
+        ports=[{"containerPort": HTTP, "hostPort": host_port}],
+        volumeMounts=[{"name": kind, "mountPath": f"/probe/{kind}"} for kind in ("config", "secret")],
+    )
+    volumes = [
+        {"name": "config", "configMap": {"name": "probe"}},
+        {"name": "secret", "secret": {"secretName": "probe"}},
+    ]
+    pod = _pod("probe", server, serviceAccountName="probe", tolerations=[{"operator": "Exists"}], volumes=volumes)
+    return {"selector": {"matchLabels": {"app": "probe"}}, "template": pod}
+
+
+def _scheduling(workers: int) -> Object:
+    """Return where ordinary pods go: the workers, or the control plane of a cluster that has none."""
+    return {} if workers else {"tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]}
+
+
+def _deployment(image: str, workers: int) -> Object:
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"app": "app"}},
+        }
+    ]
+    pod = _pod(
+        "app",
+        _server(image),
+        topologySpreadConstraints=spread,
+        automountServiceAccountToken=False,
+        **_scheduling(workers),
+    )
+    strategy = {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
+    selector = {"matchLabels": {"app": "app"}}
+    return {"replicas": min(max(workers, 1), 3), "selector": selector, "strategy": strategy, "template": pod}
+
+
+def _job(image: str, workers: int) -> Object:
+    container = {
+        "name": "job",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["entrypoint-tester", "done"],
+    }
+    pod = _pod("job", container, restartPolicy="Never", automountServiceAccountToken=False, **_scheduling(workers))
+    return {"backoffLimit": 1, "template": pod}
+
+
+# --- its life
+
+
+def image() -> str:
+    """Return the reference of the test server's image in this node's bundle."""
+    if not Path(BUNDLE).exists():
+        raise RuntimeError(f"{BUNDLE} is absent and the inventory names no kubesmith_verify_image")
+    refs = [
+        image["ref"] for component in json.loads(read(BUNDLE))["components"] for image in component.get("images", [])
+    ]
+    return next(ref for ref in refs if "/agnhost:" in ref)
+
+
+def start(question: dict[str, Any]) -> dict[str, Any]:
+    """Create the workload; answer with the namespaces that other rounds, dead or alive, have left: name, holder, age."""
+    wanted = manifests(question, question["image"] or image())
+    kubectl("apply", "--server-side", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
+    others = [
+        n["metadata"] for n in objects("namespaces", "-l", LABEL) if n["metadata"]["name"] != question["namespace"]
+    ]
+    return {
+        "others": [
+            {"name": o["name"], "holder": o.get("annotations", {}).get(HOLDER, ""), "created": o["creationTimestamp"]}
+            for o in others
+        ]
+    }
+
+
+def wait(question: dict[str, Any]) -> dict[str, Any]:
+    """Wait until the server is Ready on each of ``nodes``, or ``seconds`` are over; answer with pods and services."""
+    deadline = time.monotonic() + question["seconds"]
+    while True:
+        items = objects("pods,services", "-n", question["namespace"])
+        pods = [item for item in items if item["kind"] == "Pod"]
+        probes = {
+            pod["spec"].get("nodeName", ""): describe(pod)
+            for pod in pods
+            if pod["metadata"]["labels"]["app"] == "probe"
+        }
+        if all(probes.get(node, {}).get("ready") for node in question["nodes"]) or time.monotonic() > deadline:
+            services = {item["metadata"]["name"]: item["spec"] for item in items if item["kind"] == "Service"}
+            return {"pods": probes, "services": services}
+        time.sleep(0.3)
+
+
+def describe(pod: Object) -> Object:
+    """Return name, uid, address, node, whether Ready, and what stands in the way if not."""
+    status = pod["status"]
+    conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
+    waiting = [c["state"]["waiting"] for c in status.get("containerStatuses", []) if "waiting" in c["state"]]
+    reasons = [f"{w.get('reason', '')} {w.get('message', '')}".strip() for w in waiting]
+    reasons += [c["message"] for c in conditions.values() if c["status"] != "True" and c.get("message")]
+    return {
+        "name": pod["metadata"]["name"],
+        "uid": pod["metadata"]["uid"],
+        "ip": status.get("podIP", ""),
+        "node": pod["spec"].get("nodeName", ""),
+        "ready": conditions.get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in pod["metadata"],
+        "state": "; ".join([status.get("phase", "unknown"), *reasons]),
+    }
+
+
+def finish(question: dict[str, Any]) -> dict[str, Any]:
+    """Remove the namespaces, without waiting for their end."""
+    kubectl("delete", "namespace", *question["namespaces"], "--ignore-not-found", "--wait=false")
+    return {}
+
+
+def main(question: dict[str, Any]) -> dict[str, Any]:
+    """Do the step that the question names: start, wait or finish."""
+    steps = {"start": start, "wait": wait, "finish": finish}
+    return steps[question["step"]](question)

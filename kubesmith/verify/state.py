@@ -1,0 +1,303 @@
+"""One round's knowledge: facts of every node, the API's objects, and the proofs, gathered in parallel, waited for late."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from kubesmith.verify import background
+from kubesmith.verify.nodes import Node, Unreachable
+
+PODS_READY = 30.0  # seconds for the probe's pods to be Ready on nodes whose kubelet runs
+LOOKUPS = 200  # in all; each node does its share
+STALE = 600.0  # seconds after which a probe of another machine's killed run is a leftover
+
+
+class Missing(Exception):
+    """Something that a check builds on is not there; the check is skipped with this reason."""
+
+
+class Facts(Mapping[str, Any]):
+    """What a node answered; asking for a fact that could not be gathered raises with the reason."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self._answers = answers
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._answers[name]
+        if isinstance(value, dict) and set(value) == {"error"}:
+            raise AssertionError(f"{name}: {value['error']}")
+        return value
+
+    def __iter__(self) -> Any:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+
+class Cluster:
+    """All nodes of the inventory and what is known of them. Everything is started by ``begin`` and waited for on use."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self.namespace = f"kubesmith-verify-{secrets.token_hex(3)}"
+        self.word = secrets.token_hex(8)
+        self.host_port = 20000 + secrets.randbelow(10000)
+        self._facts: dict[str, Future[dict[str, Any]]] = {}
+        self._offsets: dict[str, float] = {}
+        self._probe: Future[dict[str, Any]] | None = None
+        self._others: Future[dict[str, Any]] | None = None
+        self._objects: Future[dict[str, Any]] | None = None
+        self._paths: dict[str, Future[dict[str, Any]]] = {}
+        self._workload: Future[dict[str, Any]] | None = None
+        self._later: dict[str, Future[dict[str, Any]]] = {}
+
+    # --- gathering
+
+    def begin(self, *, proofs: bool) -> None:
+        """Start gathering everything that the selected checks may ask for."""
+        for node in self.nodes.values():
+            node.prepare()
+        if proofs and self.control_planes:
+            self._others = background.start(self._create_probe)
+        for node in self.nodes.values():
+            self._facts[node.name] = background.start(self._gather, node)
+        self._objects = background.start(self._gather_objects)
+        if proofs:
+            self._probe = background.start(self._await_probe)
+            self._workload = background.start(self._gather_workload)
+            for name in self.nodes:
+                self._paths[name] = background.start(self._gather_paths, name)
+            self._later = {name: background.start(self._gather_later, name) for name in self.nodes}
+
+    def _gather(self, node: Node) -> dict[str, Any]:
+        question = {"address": node.address, "names": list(self.nodes), "control_plane": node.is_control_plane}
+        answer = node.ask("facts", question)
+        self._offsets[node.name] = answer["clock"] - time.time()
+        return answer
+
+    def _gather_objects(self) -> dict[str, Any]:
+        return self.api.ask("cluster", {"nodes": self.healthy})
+
+    def _create_probe(self) -> dict[str, Any]:
+        question = {
+            "step": "start",
+            "namespace": self.namespace,
+            "holder": f"{socket.gethostname()}/{os.getpid()}",
+            "word": self.word,
+            "host_port": self.host_port,
+            "workers": sum(node.is_worker for node in self.nodes.values()),
+            "image": next(iter(self.nodes.values())).variables.get("kubesmith_verify_image", ""),
+        }
+        return self.control_planes[0].ask("probe", question)
+
+    def _await_probe(self) -> dict[str, Any]:
+        assert self._others is not None
+        self._others.result()
+        question = {"step": "wait", "namespace": self.namespace, "nodes": self.healthy, "seconds": PODS_READY}
+        return self.api.ask("probe", question, seconds=PODS_READY + 30)
+
+    def _gather_paths(self, name: str) -> dict[str, Any]:
+        probe = self.probe
+        pods = {node: pod for node, pod in probe["pods"].items() if pod["ready"]}
+        if name not in pods:
+            raise Missing(f"the probe pod of {name} is not Ready")
+        services = probe["services"]
+        question = {
+            "node": name,
+            "pods": pods,
+            "nodes": {node: self.nodes[node].address for node in pods},
+            "cluster_ip": services["probe"]["clusterIP"],
+            "node_port": services["probe"]["ports"][0]["nodePort"],
+            "local_ip": services["local"]["clusterIP"],
+            "host_port": self.host_port,
+            "api_ip": self.api_service_address,
+            "ports": self._ports(name, pods),
+            "lookups": max(1, LOOKUPS // len(pods)),
+        }
+        return self.nodes[name].ask("paths", question)
+
+    def _ports(self, name: str, reachable: Iterable[str]) -> list[tuple[str, int]]:
+        """Return the TCP ports that this node must reach on others: API and etcd of control planes, every kubelet."""
+        me, ports = self.nodes[name], []
+        for other in (self.nodes[node] for node in reachable):
+            ports += [(other.name, 6443)] if other.is_control_plane else []
+            ports += [(other.name, 10250)] if me.is_control_plane else []
+            ports += [(other.name, 2379), (other.name, 2380)] if me.is_control_plane and other.is_control_plane else []
+        return ports
+
+    def _gather_workload(self) -> dict[str, Any]:
+        pods = {node: pod for node, pod in self.probe["pods"].items() if pod["ready"]}
+        if self.api.name not in pods:
+            raise Missing(f"the probe pod of {self.api.name} is not Ready")
+        question = {
+            "namespace": self.namespace,
+            "word": self.word,
+            "pods": {node: pod["name"] for node, pod in pods.items()},
+            "probe_uid": pods[self.api.name]["uid"],
+        }
+        return self.api.ask("workload", question, seconds=150)
+
+    def _gather_later(self, name: str) -> dict[str, Any]:
+        """Look at the node again once the proofs are done: what has been restarted in between?"""
+        for future in [*self._paths.values(), *([self._workload] if self._workload else [])]:
+            future.exception()
+        return self.nodes[name].ask("later", {"pods": name == self.api.name})
+
+    def end(self) -> None:
+        """Remove the probe and what killed runs have left of theirs. Never raises: the verdict stands already."""
+        if self._others is None:
+            return
+        try:
+            others = self._others.result(timeout=60)["others"]
+        except Exception:  # start failed or hangs: remove what it may have made
+            others = []
+        doomed = [self.namespace, *(other["name"] for other in others if is_leftover(other))]
+        try:
+            self.control_planes[0].ask("probe", {"step": "finish", "namespaces": doomed})
+        except (Unreachable, RuntimeError):
+            return
+
+    # --- what the checks ask
+
+    @property
+    def control_planes(self) -> list[Node]:
+        """The nodes that the inventory makes control planes."""
+        return [node for node in self.nodes.values() if node.is_control_plane]
+
+    def unreachable(self, name: str) -> str:
+        """Return why the node does not answer, or nothing."""
+        error = self._facts[name].exception()
+        return str(error) if isinstance(error, Unreachable) else ""
+
+    def facts(self, name: str) -> Facts:
+        """Return the node's facts; raise Missing if it does not answer."""
+        if reason := self.unreachable(name):
+            raise Missing(f"{name} cannot be reached by SSH: {reason}")
+        return Facts(self._facts[name].result())
+
+    @cached_property
+    def api(self) -> Node:
+        """The first control plane that answers; raises Missing if there is none."""
+        for node in self.control_planes:
+            if not self.unreachable(node.name):
+                return node
+        raise Missing("no control plane can be reached by SSH")
+
+    @cached_property
+    def healthy(self) -> list[str]:
+        """The names of the nodes that answer and whose kubelet is healthy: those that proofs are asked of."""
+        return [name for name in self.nodes if not self.unreachable(name) and self._kubelet_runs(name)]
+
+    def _kubelet_runs(self, name: str) -> bool:
+        try:
+            return bool(self.facts(name)["kubelet_healthz"] == "ok")
+        except AssertionError:
+            return False
+
+    @property
+    def objects(self) -> Facts:
+        """What the API server knows (remote/cluster.py)."""
+        assert self._objects is not None
+        if reason := self.api_error:
+            raise Missing(f"the API server did not answer ({reason})")
+        return Facts(self._objects.result())
+
+    @property
+    def api_error(self) -> str:
+        """Why the API server could not be asked, or nothing."""
+        assert self._objects is not None
+        failed = self._objects.exception()
+        return str(failed) if failed else str(self._objects.result()["objects"].get("error", ""))
+
+    @property
+    def api_service_address(self) -> str:
+        """The ClusterIP of the service ``kubernetes``."""
+        return str(self.service("default", "kubernetes")["spec"]["clusterIP"])
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """Return the objects of a kind, those of probes apart: they come and go with each round."""
+        every: list[dict[str, Any]] = self.objects["objects"].get(kind, [])
+        return [item for item in every if not item["metadata"].get("namespace", "").startswith("kubesmith-verify-")]
+
+    def service(self, namespace: str, name: str) -> dict[str, Any]:
+        """Return one service."""
+        return self._one("Service", namespace, name)
+
+    def daemon_set(self, name: str, namespace: str = "kube-system") -> dict[str, Any]:
+        """Return one daemon set."""
+        return self._one("DaemonSet", namespace, name)
+
+    def _one(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        wanted = (namespace, name)
+        found = [o for o in self.of_kind(kind) if (o["metadata"]["namespace"], o["metadata"]["name"]) == wanted]
+        assert found, f"there is no {kind} {namespace}/{name}"
+        return found[0]
+
+    def api_node(self, name: str) -> dict[str, Any]:
+        """Return the Node object."""
+        found = [item for item in self.of_kind("Node") if item["metadata"]["name"] == name]
+        assert found, f"the cluster has no node {name}"
+        return found[0]
+
+    @property
+    def probe(self) -> dict[str, Any]:
+        """The probe's pods by node, and its services."""
+        if self._probe is None:
+            raise Missing("no proof was asked for")
+        if error := self._probe.exception():
+            raise Missing(f"the probe could not be deployed ({error})")
+        return self._probe.result()
+
+    @property
+    def probe_error(self) -> str:
+        """Why the probe could not be deployed, or nothing."""
+        return str(self._probe.exception() or "") if self._probe else ""
+
+    def paths(self, name: str) -> dict[str, Facts]:
+        """Return the network proofs that the node made, by group."""
+        if name not in self.healthy:
+            raise Missing(f"the kubelet of {name} is not healthy, so no probe runs there")
+        return {group: Facts(answers) for group, answers in self._paths[name].result().items()}
+
+    def workload(self) -> Facts:
+        """Return the proofs made with kubectl."""
+        if self._workload is None:
+            raise Missing("no proof was asked for")
+        return Facts(self._workload.result())
+
+    def later(self, name: str) -> Facts:
+        """Return what the node answered after the proofs."""
+        return Facts(self._later[name].result())
+
+    def clock_offset(self, name: str) -> float:
+        """Return by how many seconds the node's clock is ahead of ours."""
+        self.facts(name)
+        return self._offsets[name]
+
+
+def is_leftover(other: dict[str, str]) -> bool:
+    """Tell whether a probe's namespace belongs to a run that is no more."""
+    machine, _, process = other["holder"].partition("/")
+    if machine == socket.gethostname() and process.isdigit() and not _alive(int(process)):
+        return True
+    created = datetime.fromisoformat(other["created"].replace("Z", "+00:00"))
+    return (datetime.now(UTC) - created).total_seconds() > STALE
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
