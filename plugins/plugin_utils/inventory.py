@@ -119,6 +119,10 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "containerd_restrict_oom_score_adj": container,
         "containerd_host": {"hosts": dict(addresses)} | ({"swap": "keep", "modules": []} if container else {}),
     }
+    if container:
+        # It looks for the kernel's configuration and modules, which are the host's, and refuses cgroups v1.
+        for role in ("kubeadm_master", "kubeadm_worker"):
+            variables[f"{role}_ignore_preflight_errors"] = ["SystemVerification"]
     if spec.cluster.endpoint:
         variables["kubeadm_master_endpoint"] = f"{spec.cluster.endpoint}:6443"
     for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico"):

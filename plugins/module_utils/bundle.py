@@ -1,0 +1,92 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a bundle's description (bundle.json) says, and where its parts are on a node. Mostly pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files
+
+ROOT = "/var/lib/kubesmith/bundle"
+INCOMING = "/var/lib/kubesmith/incoming"
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+
+class BundleError(Exception):
+    """The bundle cannot serve what is asked of it; the message says why and what to do."""
+
+
+def select_files(bundle, sets):
+    """Return the installable files of ``sets``: rows with path, sha256, size, mode and install."""
+    _refuse_unknown(sets, {row["set"] for row in _rows(bundle, "files")}, bundle, "file set")
+    return [row for row in _rows(bundle, "files") if row["set"] in sets and row.get("install")]
+
+
+def select_images(bundle, wanted):
+    """Return the images of ``wanted``: names of sets, or of single images (``pause``)."""
+    rows = list(_rows(bundle, "images"))
+    known = {row["set"] for row in rows} | {short_name(row["ref"]) for row in rows}
+    _refuse_unknown(wanted, known, bundle, "image set or image")
+    return [row for row in rows if row["set"] in wanted or short_name(row["ref"]) in wanted]
+
+
+def image(bundle, name):
+    """Return the row of the image with the short name ``name`` (``pause``); BundleError if there is none."""
+    for row in _rows(bundle, "images"):
+        if short_name(row["ref"]) == name:
+            return row
+    raise BundleError(f"bundle {bundle.get('name')} has no image {name}")
+
+
+def short_name(ref):
+    """Return the last path element of a reference, without its tag: ``pause`` of ``kubesmith.internal/pause:3.10.2``."""
+    return ref.rsplit("/", 1)[-1].split("@", 1)[0].split(":", 1)[0]
+
+
+def tag(ref):
+    """Return the tag of a reference: ``3.10.2`` of ``kubesmith.internal/pause:3.10.2``."""
+    return ref.rsplit("/", 1)[-1].partition(":")[2]
+
+
+def _rows(bundle, kind):
+    for component in bundle["components"]:
+        yield from component.get(kind, ())
+
+
+def _refuse_unknown(wanted, known, bundle, what):
+    unknown = sorted(set(wanted) - known)
+    if unknown:
+        raise BundleError(
+            f"bundle {bundle.get('name')} has no {what} {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
+
+
+def refuse_other_machine(machine, arch):
+    """Raise BundleError where a node with ``machine`` (uname -m) cannot run programs built for ``arch``."""
+    if MACHINES.get(machine, machine) != arch:
+        raise BundleError(f"this node is {machine}, the bundle is built for {arch}: give it a bundle of its own")
+
+
+def place(incoming, digest):
+    """Return where a part pushed from the controller lies on the node; ``digest`` is hexadecimal."""
+    return Path(incoming) / digest
+
+
+def find(root, incoming, relative, digest):
+    """Return the path of a part on this node, or None; its content is not looked at, only that it is there."""
+    for candidate in (Path(root) / relative, place(incoming, digest)):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def accept(pushed, incoming):
+    """Move files pushed by an unprivileged login into ``incoming``, each only with the content that its name claims.
+
+    ``pushed`` is {hexadecimal sha256: path}. Raises BundleError for one damaged on its way.
+    """
+    for digest, path in pushed.items():
+        if not files.copy_checked(path, place(incoming, digest), digest, 0o600):
+            raise BundleError(f"a file of the bundle arrived damaged: sha256 is not {digest}; run again")
+        Path(path).unlink()

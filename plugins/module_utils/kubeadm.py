@@ -1,0 +1,170 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""How far kubeadm got on a node, read from what it leaves behind, and what its output says went wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import journal, run
+
+ETC = "/etc/kubernetes"
+ADMIN = f"{ETC}/admin.conf"
+KUBEADM = "/usr/local/bin/kubeadm"
+KUBECTL = "/usr/local/bin/kubectl"
+SOCKET = "unix:///run/containerd/containerd.sock"
+ROTATED = "kubelet-client-current.pem"
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+OWN_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
+
+ABSENT, PARTIAL, COMPLETE = "absent", "partial", "complete"
+
+
+def membership(root="/"):
+    """Return how far a node is a cluster member: absent, partial (kubeadm was stopped in the middle) or complete.
+
+    The kubelet's own certificate is the proof. ``kubeadm init`` makes kubelet.conf point to it near its end, the
+    kubelet itself writes kubelet.conf when a join's bootstrap succeeds, and kubeadm removes the bootstrap file last.
+    """
+    etc = Path(root) / "etc/kubernetes"
+    conf = _text(etc / "kubelet.conf")
+    certificate = Path(root) / "var/lib/kubelet/pki" / ROTATED
+    if ROTATED in conf and certificate.exists() and not (etc / "bootstrap-kubelet.conf").exists():
+        return COMPLETE
+    leftovers = [etc / "bootstrap-kubelet.conf", etc / "pki/ca.crt", etc / "admin.conf", etc / "pki/etcd"]
+    leftovers += [Path(root) / "var/lib/kubelet/config.yaml", Path(root) / "var/lib/etcd/member"]
+    return PARTIAL if conf or static_pods(root) or any(path.exists() for path in leftovers) else ABSENT
+
+
+def static_pods(root="/"):
+    """Return the names of the control plane's static pod manifests on a node."""
+    folder = Path(root) / "etc/kubernetes/manifests"
+    return [name for name in CONTROL_PLANE if (folder / f"{name}.yaml").exists()]
+
+
+def control_plane(root="/"):
+    """Return how far a node is a control plane: absent, partial or complete."""
+    found = static_pods(root)
+    if not found:
+        return ABSENT
+    whole = set(found) >= {"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+    admin = (Path(root) / "etc/kubernetes/admin.conf").exists()
+    return COMPLETE if whole and admin and membership(root) == COMPLETE else PARTIAL
+
+
+def _text(path):
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def kubectl(*args, timeout=30, stdin=None):
+    """Run kubectl as the cluster's administrator on a control plane; return its Result."""
+    return run([KUBECTL, "--kubeconfig", ADMIN, *args], timeout=timeout, stdin=stdin)
+
+
+def api_error():
+    """Return why the API server is not ready, or an empty string if it is."""
+    result = kubectl("get", "--raw=/readyz", "--request-timeout=5s", timeout=15)
+    return "" if result.rc == 0 else last_line(result.said)
+
+
+def missing_addons():
+    """Return which of the two addons of kubeadm the cluster lacks: coredns, kube-proxy."""
+    args = ["get", "deployment/coredns", "daemonset/kube-proxy", "--namespace=kube-system"]
+    result = kubectl(*args, "--ignore-not-found", "--output=name")
+    if result.rc != 0:
+        return []
+    return [name for name in ("coredns", "kube-proxy") if f"/{name}" not in result.out]
+
+
+def node_names():
+    """Return the names of the cluster's nodes; an empty list where the API does not answer."""
+    result = kubectl("get", "nodes", "--output=json")
+    return [item["metadata"]["name"] for item in json.loads(result.out)["items"]] if result.rc == 0 else []
+
+
+def reset(node_socket=SOCKET, timeout=180):
+    """Undo what an interrupted kubeadm left on this node; return kubeadm's Result."""
+    return run([KUBEADM, "reset", "--force", "--cleanup-tmp-dir", f"--cri-socket={node_socket}"], timeout=timeout)
+
+
+def first_error(said):
+    """Return the first thing that kubeadm called an error: what follows it is mostly a consequence.
+
+    Preflight errors come together, one line each: all of them are returned.
+    """
+    lines = [line.strip() for line in said.splitlines()]
+    preflight = [line for line in lines if line.startswith("[ERROR ")]
+    if preflight:
+        return "\n".join(preflight)
+    for line in lines:
+        if re.match(r"(error|fatal|panic)\b", line, re.IGNORECASE) or re.match(r"E\d{4} ", line):
+            return line
+    return last_line(said)
+
+
+def last_line(said):
+    """Return the last line that is not empty, or "no output"."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+def explain(what, said):
+    """Return a failure's message: what failed, kubeadm's first error, the end of its output, the kubelet's journal."""
+    plain = [line for line in said.splitlines() if "\x1b[" not in line]  # coloured: its long list of kernel options
+    text = f"{what}: {first_error(said)}\n--- kubeadm said last:\n" + "\n".join(plain[-20:])
+    tail = journal("kubelet", 20)
+    return text if tail.startswith("-- No entries") else f"{text}\n--- the kubelet's journal ends with:\n{tail}"
+
+
+def redact(text, *secrets):
+    """Return ``text`` with each secret replaced."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "<redacted>")
+    return text
+
+
+def registration(name, address, labels, taints, ignore, extra_args, socket=SOCKET):
+    """Return a v1beta4 nodeRegistration.
+
+    ``labels`` is {key: value}, ``taints`` a list of ``key=value:Effect``. The kubelet may not label itself with
+    node-role.kubernetes.io and other reserved keys: those are left out here, see kube_nodes.
+    """
+    arguments = [{"name": "node-ip", "value": address}] if address else []
+    own = ",".join(f"{key}={value}" for key, value in sorted(labels.items()) if may_label_itself(key))
+    if own:
+        arguments.append({"name": "node-labels", "value": own})
+    arguments += [{"name": key, "value": str(value)} for key, value in sorted(extra_args.items())]
+    wanted = {
+        "name": name,
+        "criSocket": socket,
+        "imagePullPolicy": "IfNotPresent",
+        "imagePullSerial": False,
+        "kubeletExtraArgs": arguments,
+        "taints": [parse_taint(taint) for taint in taints],
+    }
+    if ignore:
+        wanted["ignorePreflightErrors"] = list(ignore)
+    return wanted
+
+
+def may_label_itself(key):
+    """Tell whether a kubelet may set this label on its own node (admission plugin NodeRestriction)."""
+    prefix = key.rpartition("/")[0]
+    if key in OWN_LABELS or re.search(r"(^|\.)(kubelet|node)\.kubernetes\.io$", prefix):
+        return True
+    return not re.search(r"(^|\.)(kubernetes|k8s)\.io$", prefix)
+
+
+def parse_taint(text):
+    """Return {key, value, effect} of ``key=value:Effect`` or ``key:Effect``."""
+    pair, _, effect = text.rpartition(":")
+    key, _, value = pair.partition("=")
+    taint = {"key": key, "effect": effect}
+    return dict(taint, value=value) if value else taint

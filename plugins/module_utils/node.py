@@ -1,0 +1,129 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a node is: its system, its network, and what of a cluster is on it. Reads, never writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from pathlib import Path
+
+from ansible_collections.kubesmith.cluster.plugins.module_utils import host, kubeadm, systemd
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
+
+VERSION_COMMANDS = {
+    "containerd": ["/usr/local/bin/containerd", "--version"],
+    "runc": ["/usr/local/bin/runc", "--version"],
+    "kubelet": ["/usr/local/bin/kubelet", "--version"],
+    "kubeadm": ["/usr/local/bin/kubeadm", "version", "--output=short"],
+}
+
+
+def gather(versions=False):
+    """Return the whole state of this node; ``versions`` also asks each program for its version, which takes longer."""
+    facts = system()
+    facts.update(
+        interfaces=interfaces(run(["ip", "-json", "address"], timeout=20).out),
+        swap=host.active_swaps(_text("/proc/swaps")),
+        tunnels={name: tunnel_driver(name) for name in ("vxlan", "ipip")},
+        services={name: service(name) for name in ("containerd", "kubelet")},
+        member=kubeadm.membership(),
+        control_plane=kubeadm.control_plane(),
+    )
+    if versions:
+        facts["versions"] = {name: version(args) for name, args in VERSION_COMMANDS.items()}
+    return facts
+
+
+def system():
+    """Return what kind of machine and operating system this is."""
+    release = os_release(_text("/etc/os-release"))
+    return {
+        "hostname": platform.node(),
+        "os": {"id": release.get("ID", ""), "version": release.get("VERSION_ID", "")},
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "memory_mib": memory_mib(_text("/proc/meminfo")),
+        "systemd": Path("/run/systemd/system").is_dir(),
+        "cgroups": "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1",
+    }
+
+
+def os_release(text):
+    """Return the settings of /etc/os-release."""
+    rows = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, _, value in rows}
+
+
+def memory_mib(meminfo):
+    """Return the total memory of /proc/meminfo in MiB, 0 where it is not said."""
+    found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return int(found.group(1)) // 1024 if found else 0
+
+
+def interfaces(ip_json):
+    """Return {name: {mtu, addresses}} of ``ip -json address``; pods' and tunnels' interfaces are left out."""
+    rows = json.loads(ip_json or "[]")
+    return {
+        row["ifname"]: {
+            "mtu": row["mtu"],
+            "addresses": [address["local"] for address in row.get("addr_info", ()) if "local" in address],
+        }
+        for row in rows
+        if row.get("ifname") and not re.match(r"(cali|vxlan\.calico|tunl0|lo$|kube-|nodelocaldns)", row["ifname"])
+    }
+
+
+def tunnel_driver(name):
+    """Tell whether this kernel can make tunnel interfaces of a kind: loaded, built in, or loadable."""
+    file = name.replace("-", "_")
+    if Path(f"/sys/module/{file}").is_dir():
+        return True
+    folder = Path("/lib/modules") / platform.release()
+    listed = _text(folder / "modules.builtin") + _text(folder / "modules.dep")
+    return bool(re.search(rf"/{file}\.ko", listed)) or can_make_link(name)
+
+
+def can_make_link(kind):
+    """Tell whether the kernel makes links of a kind, by making one in a network namespace that ends with the command."""
+    ends = ["remote", "192.0.2.1", "local", "192.0.2.2"]
+    extra = {"vxlan": ["id", "1", "dstport", "4789"], "ipip": ends}[kind]
+    return run(["unshare", "--net", "ip", "link", "add", "probe", "type", kind, *extra], timeout=20).rc == 0
+
+
+def service(name):
+    """Return whether a systemd unit is installed, enabled and active."""
+    state = systemd.properties(name)
+    return {
+        "installed": state["LoadState"] == "loaded",
+        "enabled": state["UnitFileState"] == "enabled",
+        "active": state["ActiveState"] == "active",
+    }
+
+
+def version(args):
+    """Return the version a program tells of itself, without its v; an empty string where it is not installed."""
+    said = run(args, timeout=30)
+    found = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", said.out)
+    return found.group(1) if said.rc == 0 and found else ""
+
+
+def problems(facts):
+    """Return what makes a host unfit for a node, one sentence each with its remedy."""
+    found = []
+    if not facts["systemd"]:
+        found.append("systemd does not run here: containerd and the kubelet are systemd units; boot the host with it")
+    if os.geteuid() != 0:
+        found.append("the login is not root: set ansible_become: true")
+    return found
+
+
+def _text(path):
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

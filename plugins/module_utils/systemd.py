@@ -1,0 +1,65 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The state of a systemd unit, and whether it still runs with older files than those in place."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
+
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "MainPID",
+    "ExecMainStartTimestampMonotonic",
+    "FragmentPath",
+    "DropInPaths",
+)
+
+
+def properties(unit):
+    """Return the PROPERTIES of a unit as strings; an unknown unit has LoadState not-found."""
+    said = run(["systemctl", "show", "--property=" + ",".join(PROPERTIES), unit], timeout=30)
+    rows = (line.partition("=") for line in said.out.splitlines())
+    found = {key: value for key, _, value in rows}
+    return {key: found.get(key, "") for key in PROPERTIES}
+
+
+def stale_reason(state, watched):
+    """Return why a running unit must be restarted to use what is in place, or an empty string.
+
+    Its program was replaced (the kernel knows), or a watched file is newer than its start. Neither depends on a
+    handler that an interrupted run would have lost.
+    """
+    if state["ActiveState"] not in ("active", "activating", "reloading"):
+        return ""
+    if state["NeedDaemonReload"] == "yes":
+        return "its unit file changed"
+    if program_replaced(state["MainPID"]):
+        return "its program was replaced"
+    started = start_time(state["ExecMainStartTimestampMonotonic"], time.time(), time.monotonic())
+    for path in [state["FragmentPath"], *state["DropInPaths"].split(), *watched]:
+        try:
+            changed = os.stat(path).st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if started is not None and changed > started:
+            return f"{path} changed"
+    return ""
+
+
+def program_replaced(pid):
+    """Tell whether the program file of process ``pid`` (a string) has been replaced or removed since it started."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)")
+    except OSError:
+        return False
+
+
+def start_time(monotonic_us, now, monotonic):
+    """Return a unit's start as seconds since the epoch, from its microseconds since boot; None if it never started."""
+    return now - monotonic + int(monotonic_us) / 1e6 if monotonic_us.isdigit() and int(monotonic_us) else None

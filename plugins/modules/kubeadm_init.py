@@ -1,0 +1,173 @@
+#!/usr/bin/python
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeadm_init
+short_description: Make a host the first control plane of a cluster
+version_added: 0.1.0
+author: kubesmith maintainers
+description:
+  - Runs C(kubeadm init), and finishes what an interrupted run left.
+  - A complete control plane is never reset. Its API server is waited for, and missing addons are installed.
+  - A control plane that C(kubeadm init) never completed is reset and initialised again.
+options:
+  config:
+    description:
+      - kubeadm's configuration, YAML documents of C(kubeadm.k8s.io/v1beta4) and component configurations.
+      - It is checked by C(kubeadm config validate) first.
+      - On a complete control plane a different configuration is not applied; a warning and the diff say so.
+    type: str
+    required: true
+  path:
+    description: Where the configuration is kept on the host.
+    type: path
+    default: /etc/kubernetes/kubeadm.yml
+  timeout:
+    description: Seconds that C(kubeadm init), or the API server of a complete control plane, may take.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be done; validates the configuration where kubeadm is installed.
+  diff_mode:
+    support: full
+    description: Shows the configuration.
+"""
+
+EXAMPLES = r"""
+- name: Initialise the cluster
+  kubesmith.cluster.kubeadm_init:
+    config: "{{ lookup('ansible.builtin.template', 'kubeadm.yml.j2') }}"
+"""
+
+RETURN = r"""
+found:
+  description: How far the host was a control plane before, V(absent), V(partial) or V(complete).
+  type: str
+  returned: always
+actions:
+  description: What was done, or in check mode would be.
+  type: list
+  elements: str
+  returned: always
+  sample: ["kubeadm init"]
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock, run
+
+TRIAL = "/run/kubesmith-kubeadm.yml"
+
+
+def main():
+    """Entry of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "config": {"type": "str", "required": True},
+            "path": {"type": "path", "default": "/etc/kubernetes/kubeadm.yml"},
+            "timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        with lock("kubeadm", module.params["timeout"]) as handle:
+            module.exit_json(**work(module, handle))
+    except (CommandError, OSError) as error:
+        module.fail_json(msg=str(error))
+
+
+def work(module, handle):
+    """Bring the control plane to complete; return the module's answer."""
+    config, path, timeout = (module.params[key] for key in ("config", "path", "timeout"))
+    before = files.read(path)
+    diff = [files.difference(path, before, config)] if before != config else []
+    member, found = kubeadm.membership(), kubeadm.control_plane()
+    if member == kubeadm.COMPLETE:
+        actions = finish(found, path, timeout, module.check_mode, handle)
+        if diff:
+            module.warn(f"{path}: the configuration differs from the one of the running cluster; it was not applied")
+        return {"changed": bool(actions), "found": found, "actions": actions, "diff": diff}
+    actions = ["kubeadm init"] if member == kubeadm.ABSENT else ["kubeadm reset", "kubeadm init"]
+    validate(config, path, module.check_mode)
+    if not module.check_mode:
+        if member == kubeadm.PARTIAL:
+            clean()
+        init(path, timeout, handle)
+    return {"changed": True, "found": found, "actions": actions, "diff": diff}
+
+
+def validate(config, path, check_mode):
+    """Write the configuration to ``path`` once kubeadm finds it valid."""
+    files.put(TRIAL, config, 0o600)
+    try:
+        result = run([kubeadm.KUBEADM, "config", "validate", "--config", TRIAL], timeout=60)
+        if result.rc != 0 and not (check_mode and result.rc == 127):
+            raise CommandError(f"kubeadm's configuration is not valid: {kubeadm.first_error(result.said)}")
+        if not check_mode:
+            files.put(path, config, 0o600)
+    finally:
+        files.remove(TRIAL)
+
+
+def finish(found, path, timeout, check_mode, handle):
+    """Wait for a complete control plane's API server and install missing addons; return what was done."""
+    if found != kubeadm.COMPLETE:
+        raise CommandError(
+            "this host is already a member of a cluster, but not a whole control plane of it "
+            f"(static pods: {', '.join(kubeadm.static_pods()) or 'none'}); it is not touched. "
+            "Restore /etc/kubernetes/manifests, or take the node out of its cluster first"
+        )
+    if not check_mode:
+        wait_for_api(timeout)
+    missing = kubeadm.missing_addons()
+    for name in missing if not check_mode else []:
+        phase = ["init", "phase", "addon", name, "--config", path]
+        result = run([kubeadm.KUBEADM, *phase], timeout=timeout, pass_fds=(handle,))
+        if result.rc != 0:
+            raise CommandError(kubeadm.explain(f"kubeadm {' '.join(phase)} failed", result.said))
+    return [f"kubeadm init phase addon {name}" for name in missing]
+
+
+def wait_for_api(timeout):
+    """Return when the API server is ready; CommandError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        error = kubeadm.api_error()
+        if not error:
+            return
+        if time.monotonic() > deadline:
+            what = f"the control plane is complete, but its API server was not ready within {timeout} s; it is not reset"
+            raise CommandError(kubeadm.explain(what, error))
+        time.sleep(1)
+
+
+def clean():
+    """Reset a control plane that was never completed; CommandError where it seems to be somebody's after all."""
+    others = kubeadm.node_names()[1:]
+    if others:
+        raise CommandError(
+            "kubeadm init was never completed here according to /etc/kubernetes/kubelet.conf, and yet the API server "
+            f"knows further nodes ({', '.join(others)}); it is not reset"
+        )
+    result = kubeadm.reset()
+    if result.rc != 0:
+        raise CommandError(kubeadm.explain("an interrupted kubeadm init could not be cleaned up", result.said))
+
+
+def init(path, timeout, handle):
+    """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
+    result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))
+    if result.rc != 0:
+        raise CommandError(kubeadm.explain("kubeadm init failed", result.said))
+    if kubeadm.control_plane() != kubeadm.COMPLETE:
+        raise CommandError(kubeadm.explain("kubeadm init ended well, yet the control plane is not complete", result.said))
+
+
+if __name__ == "__main__":
+    main()

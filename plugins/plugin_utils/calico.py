@@ -1,0 +1,81 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Calico's own manifest, with the cluster's settings in it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+OVERHEAD = {"vxlan": 50, "ipip": 20, "none": 0}  # bytes that the encapsulation takes from each packet
+BACKEND = {"vxlan": "vxlan", "ipip": "bird", "none": "bird"}
+Document = dict[str, Any]
+
+
+def pod_mtu(mtu: int, interface_mtu: int, encapsulation: str) -> int:
+    """Return the MTU of pods' interfaces: ``mtu`` itself, or for 0 the interface's less the encapsulation's overhead."""
+    return mtu or interface_mtu - OVERHEAD[encapsulation]
+
+
+def manifest(text: str, settings: Mapping[str, Any]) -> str:
+    """Return the manifest with ``settings``: encapsulation, pod_cidr, mtu, block_size, node_address_detection.
+
+    Only the two documents that hold settings are read as YAML and written again; the others, mostly long definitions
+    of resources, stay as they are, letter for letter.
+    """
+    edits: dict[tuple[str, str], Callable[[Document, Mapping[str, Any]], None]] = {
+        ("ConfigMap", "calico-config"): _configure,
+        ("DaemonSet", "calico-node"): _configure_node,
+    }
+    documents = re.split(r"^---\s*$", text, flags=re.MULTILINE)
+    done = set()
+    for index, document in enumerate(documents):
+        for kind, name in edits:
+            if re.search(rf"^kind: {kind}\s*$", document, re.MULTILINE) and re.search(rf"^  name: {name}\s*$", document, re.M):
+                content = yaml.safe_load(document)
+                edits[kind, name](content, settings)
+                documents[index] = "\n" + yaml.safe_dump(content, sort_keys=False)
+                done.add((kind, name))
+    missing = sorted(set(edits) - done)
+    if missing:
+        raise ValueError(f"this is no manifest of Calico: it has no {missing[0][0]} {missing[0][1]}")
+    return "---".join(documents)
+
+
+def _configure(config: Document, settings: Mapping[str, Any]) -> None:
+    config["data"]["calico_backend"] = BACKEND[settings["encapsulation"]]
+    config["data"]["veth_mtu"] = str(settings["mtu"])
+
+
+def _configure_node(daemonset: Document, settings: Mapping[str, Any]) -> None:
+    containers = daemonset["spec"]["template"]["spec"]["containers"]
+    node = next(container for container in containers if container["name"] == "calico-node")
+    encapsulation = settings["encapsulation"]
+    environment = {
+        "CALICO_IPV4POOL_CIDR": settings["pod_cidr"],
+        "CALICO_IPV4POOL_BLOCK_SIZE": str(settings["block_size"]),
+        "CALICO_IPV4POOL_VXLAN": "Always" if encapsulation == "vxlan" else "Never",
+        "CALICO_IPV4POOL_IPIP": "Always" if encapsulation == "ipip" else "Never",
+        "CALICO_IPV6POOL_VXLAN": "Never",
+        "CLUSTER_TYPE": "k8s,kubeadm" if encapsulation == "vxlan" else "k8s,kubeadm,bgp",
+        "IP": "autodetect",
+        "IP_AUTODETECTION_METHOD": settings["node_address_detection"],
+    }
+    node["env"] = set_environment(node["env"], environment)
+    _probe_bird(node, BACKEND[encapsulation] == "bird")
+
+
+def set_environment(rows: Sequence[Document], wanted: Mapping[str, str]) -> list[Document]:
+    """Return a container's environment with ``wanted`` set, each in its old place, new ones at the end."""
+    seen = {row["name"] for row in rows}
+    kept = [{"name": row["name"], "value": wanted[row["name"]]} if row["name"] in wanted else row for row in rows]
+    return kept + [{"name": name, "value": value} for name, value in wanted.items() if name not in seen]
+
+
+def _probe_bird(node: Document, with_bird: bool) -> None:
+    for probe, flag in (("livenessProbe", "-bird-live"), ("readinessProbe", "-bird-ready")):
+        command = node[probe]["exec"]["command"]
+        node[probe]["exec"]["command"] = [part for part in command if part != flag] + ([flag] if with_bird else [])
