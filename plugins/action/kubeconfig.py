@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 
 def rewritten(text: str, server: str, name: str) -> str:
     """Return a kubeconfig with the server's address and with names that tell clusters apart in a merged file."""
+    server, name = str(server), str(name)  # Ansible's strings are tagged, YAML refuses them
     config = yaml.safe_load(text)
     user = f"{name}-admin"
     cluster, context = config["clusters"][0], config["contexts"][0]
