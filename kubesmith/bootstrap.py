@@ -12,6 +12,7 @@ import json
 import locale
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -208,7 +209,8 @@ def _pins(lock: Path) -> list[str]:
 
 def _run(command: Sequence[str], what: str) -> None:
     """Run a step of the set-up, its words kept for when it fails."""
-    done = subprocess.run(command, env=variables(os.environ), capture_output=True, text=True, check=False)
+    guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # no pip survives us
+    done = subprocess.run([*guard, *command], env=variables(os.environ), capture_output=True, text=True, check=False)
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
         errors = [line for line in words if line.startswith("ERROR")] or words

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import subprocess
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from kubesmith.errors import KubesmithError
 CAP_SYS_RESOURCE = 1 << 24
 # podman lowers its own limit of processes to this, and with it that of every container.
 PODMAN_NPROC = 32768
+OTHERS_SECONDS = 60
+#: The words by which podman is told to change something.
+CHANGES = {"create", "rm", "run", "start", "stop", "unpause"}
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,36 @@ def _limits(machine: Host) -> list[str]:
     return [] if machine.may_raise_limits else [f"{name}={value}:{value}" for name, value in limits.items()]
 
 
-def podman(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
-    """Run podman and return what it printed; raises KubesmithError with its last words when it fails."""
-    return _run(["podman", *arguments], stdin=stdin, check=check)
+def podman(*arguments: str, check: bool = True) -> str:
+    """Run podman and return what it printed; raises KubesmithError with its last words when it fails.
+
+    An interrupted podman leaves half a container behind that it denies afterwards. So it runs out of the terminal's
+    reach, and ^C waits for it; ``exec``, which may wait for long and leaves nothing, is the exception.
+    """
+    command = ["podman", *arguments]
+    apart = arguments[0] != "exec"
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+        start_new_session=apart,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        try:
+            output, errors = run.communicate()
+        except BaseException:
+            if not apart:
+                run.kill()
+            raise  # leaving the block waits for podman
+    if check and run.returncode:
+        words = errors.strip() or output.strip() or "it said nothing"
+        raise KubesmithError(
+            f"`{' '.join(command[:3])} …` ended with {run.returncode}: {words.splitlines()[-1]}",
+            fix=f"the whole command was: {shlex.join(command)}",
+        )
+    return output
 
 
 def podman_json(*arguments: str) -> list[dict[str, Any]]:
@@ -89,13 +120,22 @@ def exists(kind: str, name: str) -> bool:
     return subprocess.run(["podman", kind, "exists", name], capture_output=True, check=False).returncode == 0
 
 
-def _run(command: Sequence[str], *, stdin: str | None, check: bool) -> str:
-    environment = os.environ | {"LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, input=stdin or "", env=environment, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        words = done.stderr.strip() or done.stdout.strip() or "it said nothing"
-        raise KubesmithError(
-            f"`{' '.join(command[:3])} …` ended with {done.returncode}: {words.splitlines()[-1]}",
-            fix=f"the whole command was: {' '.join(command)}",
-        )
-    return done.stdout
+def wait_for_others(name: str) -> None:
+    """Wait for every podman that still changes a thing called ``name…``: the run that began it may have been killed."""
+    deadline = time.monotonic() + OTHERS_SECONDS
+    while process := _changing(name):
+        if time.monotonic() > deadline:
+            raise KubesmithError(f"podman (process {process}) is still at work on {name}", fix=f"kill {process}")
+        time.sleep(0.1)
+
+
+def _changing(name: str) -> str:
+    """Return the process number of a podman that changes a thing called ``name…``, "" where there is none."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_text(errors="replace").split("\0")
+        except OSError:  # it ended just now
+            continue
+        if Path(words[0]).name == "podman" and CHANGES & set(words) and any(name in word for word in words):
+            return file.parent.name
+    return ""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from kubesmith.errors import KubesmithError
 from kubesmith.providers.podman import network
-from kubesmith.providers.podman.engine import podman, podman_json
+from kubesmith.providers.podman.engine import exists, podman, podman_json
 
 CLUSTER = "kubesmith.cluster"
 NODE = "kubesmith.node"
 ROLE = "kubesmith.role"
 ADDRESS = "kubesmith.address"
 BUNDLES = "kubesmith.bundles"
+#: Where CNI, podman's network on Debian 12, notes who has which address: a file for each.
+LEASES = Path("/var/lib/cni/networks")
 #: The folders of a node that live in volumes, and the endings of the volumes' names.
 VOLUMES = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet", "etcd": "/var/lib/etcd"}
 
@@ -61,6 +65,14 @@ class Lab:
         found = podman_json("ps", "--all", *self._filter())
         return sorted((_container(entry) for entry in found), key=lambda container: container.node)
 
+    def remove_remains(self, nodes: Sequence[str]) -> None:
+        """Remove what a killed podman left of the containers of ``nodes``: storage without a container or a label."""
+        names = {self.container(node) for node in nodes}
+        entries = podman_json("ps", "--all", "--external")
+        remains = [e["Names"][0] for e in entries if e["State"] == "storage" and e["Names"][0] in names]
+        if remains:
+            podman("rm", "--force", *remains)
+
     def remove_volumes(self) -> None:
         """Remove the cluster's volumes."""
         names = podman("volume", "ls", "--quiet", *self._filter()).split()
@@ -68,10 +80,16 @@ class Lab:
             podman("volume", "rm", "--force", *names)
 
     def remove_networks(self) -> None:
-        """Remove the cluster's network."""
+        """Remove the cluster's network, and leases of it that a killed podman never gave back."""
         names = podman("network", "ls", "--quiet", *self._filter()).split()
         if names:
             podman("network", "rm", "--force", *names)
+        if not exists("network", self.network):
+            shutil.rmtree(LEASES / self.network, ignore_errors=True)
+
+    def free(self, address: str) -> None:
+        """Give back the lease of ``address``, whose node does not run: a podman that was killed left it behind."""
+        (LEASES / self.network / address).unlink(missing_ok=True)
 
     def subnet(self) -> IPv4Network | None:
         """Return the network's subnet, None where there is no network yet."""

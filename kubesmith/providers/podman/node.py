@@ -88,6 +88,7 @@ class Node:
         progress.done(self.name, f"running at {self.address}", changed=not self.running)
 
     def _start(self) -> None:
+        self.lab.free(self.address)
         if self.found is None:
             self._run()
         elif self.found.state == "paused":
@@ -103,7 +104,13 @@ class Node:
             if not exists("volume", volume):
                 podman("volume", "create", f"--label={CLUSTER}={self.common.cluster}", volume)
         machine = host()
-        podman(*runtime_flags(machine), "run", "--detach", *node_flags(machine), *self._flags(), self.common.image)
+        command = [*runtime_flags(machine), "run", "--detach", *node_flags(machine), *self._flags(), self.common.image]
+        try:
+            podman(*command)
+        except KubesmithError:  # remains of a killed podman may be in the way: once more, without them
+            podman("rm", "--force", "--ignore", "--time=0", self.container, check=False)
+            self.lab.free(self.address)
+            podman(*command)
 
     def _flags(self) -> list[str]:
         bundles = self.common.bundle.absolute().parent

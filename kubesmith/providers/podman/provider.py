@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -19,7 +16,7 @@ from kubesmith.machines import Machine
 from kubesmith.progress import Progress
 from kubesmith.providers.base import MachineStatus, Wanted
 from kubesmith.providers.podman import network, node, preflight, ssh
-from kubesmith.providers.podman.engine import podman
+from kubesmith.providers.podman.engine import podman, wait_for_others
 from kubesmith.providers.podman.lab import Container, Lab
 from kubesmith.providers.podman.node_image import NodeImage
 
@@ -62,19 +59,20 @@ class PodmanProvider:
 
     def create(self, progress: Progress) -> Sequence[Machine]:
         """Bring every wanted node to running and reachable by SSH; return them and save ``machines.json``."""
+        wait_for_others(self.lab.network)
         self.check()
         progress.total(len(self.wanted) + 1)
         self._bundles().mkdir(parents=True, exist_ok=True)
-        with _locked(paths.make_private(self.folder)):
-            image = NodeImage().ensure(progress)
-            nodes = self._plan(image)
-            ssh.hang_up(self.folder, [n.name for n in nodes if not n.running])
-            keys = _each(lambda n: n.up(progress), nodes)
-            peers = [ssh.Peer(n.name, n.address, key) for n, key in zip(nodes, keys, strict=True)]
-            config = ssh.write(self.folder, peers)
-            _each(lambda n: n.reach(config, progress), nodes)
-            made = [Machine(n.name, n.address, n.address, 22, "root", str(config), container=True) for n in nodes]
-            machines.save(self.folder, "podman", made)
+        paths.make_private(self.folder)
+        image = NodeImage().ensure(progress)
+        nodes = self._plan(image)
+        ssh.hang_up(self.folder, [n.name for n in nodes if not n.running])
+        keys = _each(lambda n: n.up(progress), nodes)
+        peers = [ssh.Peer(n.name, n.address, key) for n, key in zip(nodes, keys, strict=True)]
+        config = ssh.write(self.folder, peers)
+        _each(lambda n: n.reach(config, progress), nodes)
+        made = [Machine(n.name, n.address, n.address, 22, "root", str(config), container=True) for n in nodes]
+        machines.save(self.folder, "podman", made)
         return made
 
     def status(self) -> Sequence[MachineStatus]:
@@ -92,11 +90,13 @@ class PodmanProvider:
 
     def destroy(self, progress: Progress) -> None:
         """Remove the containers, volumes, network and state folder of this cluster, and nothing else."""
+        wait_for_others(self.lab.network)
         containers = self.lab.containers()
         progress.total(len(containers) + 1)
         ssh.hang_up(self.folder, [c.node for c in containers])
         _each(lambda container: _remove(container, progress), containers)
         progress.start("leftovers", "removing volumes, network and state")
+        self.lab.remove_remains([w.name for w in self.wanted])
         self.lab.remove_volumes()
         self.lab.remove_networks()
         had_state = self.folder.exists()
@@ -153,14 +153,3 @@ def _each(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time make this cluster's nodes; the lock goes with the process, whatever ends it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
