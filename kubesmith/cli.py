@@ -138,10 +138,12 @@ def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
 def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import bundle, machines, up, verify  # noqa: PLC0415
+    from kubesmith.commands import machines, up, verify  # noqa: PLC0415
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
     if given.verb == "bundle":
+        from kubesmith.commands import bundle  # noqa: PLC0415
+
         if given.action == "build":
             bootstrap.require_packages("bundle", assume_yes=given.yes)
         with ui.phase("bundle", f"Bundle: {given.action}") as progress:

@@ -151,10 +151,11 @@ def _failure(host: str, data: Mapping[str, Any], result: Mapping[str, Any], *, u
 
 def environment(state: Path, verbosity: int = 0) -> dict[str, str]:
     """Return the settings of every Ansible run that the wrapper starts, whatever the current folder holds."""
-    temporary = state / "tmp"
+    temporary = paths.make_private(state / "tmp")
+    (temporary / "ansible.cfg").touch()  # empty, and named so that no other one is found
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/bin:/bin")]),
-        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_CONFIG": str(temporary / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS),
         "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec,ansible.builtin.ini,ansible.builtin.yaml",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
@@ -246,7 +247,6 @@ def _unexplained(runner: Any, watch: _Watch, folder: Path) -> None:
 def _run_folder(state: Path) -> Path:
     """Make a fresh folder for a run: ansible-runner keeps old values where it finds a used one."""
     runs = paths.make_private(state / "runs")
-    paths.make_private(state / "tmp")
     for old in sorted(runs.iterdir())[: -KEPT_RUNS + 1]:
         shutil.rmtree(old, ignore_errors=True)
     stamp = time.strftime("%Y%m%dT%H%M%S") + f".{time.time_ns() % 1_000_000_000:09d}"

@@ -13,16 +13,11 @@ CLUSTER = "cluster"  # the column of checks that belong to no single node
 def render(report: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], *, when: str) -> str:
     """Return the page.
 
-    ``report`` is report.json's content; ``checks`` are rows with ``outcome`` (passed, failed, skipped), ``node`` (may be
-    empty), ``sentence``, ``expected``, ``seen``, ``journal`` and ``reason``; ``when`` is the run's time for people.
+    ``report`` is report.json's content; ``checks`` are rows of verify.json (kubesmith.verify.verdict.Check); ``when``
+    is the run's time for people.
     """
-    environment = Environment(
-        loader=PackageLoader("kubesmith"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(loader=PackageLoader("kubesmith"), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     nodes = report["nodes"]
     planes = [node for node in nodes if node["role"] == "control plane"]
     workers = [node for node in nodes if node["role"] != "control plane"]
@@ -41,14 +36,20 @@ def render(report: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], *, wh
 
 def _columns(checks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the nodes that have checks, in order of appearance, the cluster's own column last."""
-    names = list(dict.fromkeys(row["node"] or CLUSTER for row in checks))
+    names = list(dict.fromkeys(row["node"] for row in checks))
     return [name for name in names if name != CLUSTER] + [CLUSTER] * (CLUSTER in names)
 
 
-def _matrix(checks: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, str]]]:
-    """Return each check's sentence with its outcome by node; a skipped one carries its reason."""
-    rows: dict[str, dict[str, str]] = {}
-    for row in checks:
-        outcome = row["outcome"] if row["outcome"] != "skipped" else f"skipped: {row.get('reason') or ''}"
-        rows.setdefault(row["sentence"], {})[row["node"] or CLUSTER] = outcome
-    return list(rows.items())
+def _matrix(checks: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:
+    """Return each check's number and sentence with its outcome by node: failed if any of the node's targets failed."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for row in sorted(checks, key=lambda check: check["outcome"] == "failed"):
+        outcome = row["outcome"] if row["outcome"] != "skipped" else f"skipped: {row['seen']}"
+        rows.setdefault((row["check"], row["sentence"]), {})[row["node"]] = outcome
+    return [(number, sentence, cells) for (number, sentence), cells in sorted(rows.items(), key=_by_number)]
+
+
+def _by_number(row: tuple[tuple[str, str], dict[str, str]]) -> tuple[str, int, str]:
+    number, sentence = row[0]
+    digits = "".join(letter for letter in number if letter.isdigit())
+    return number[:1], int(digits or 0), sentence

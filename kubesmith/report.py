@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from kubesmith import kube, paths
+from kubesmith import html, kube, paths
 from kubesmith.execute import HostCount, Result
 from kubesmith.job import Job
 from kubesmith.ui import PhaseTime, Ui
@@ -41,6 +41,9 @@ class Report:
     tasks: dict[str, HostCount]
     checks: dict[str, int] = field(default_factory=dict)
     kubeconfig: str = ""
+    bundle: str = ""
+    components: Sequence[dict[str, str]] = ()
+    certificates: Sequence[dict[str, Any]] = ()
 
     @property
     def seconds(self) -> float:
@@ -92,12 +95,32 @@ def node_table(rows: Sequence[NodeRow]) -> Table:
     return table
 
 
-def write(report: Report, target: Path) -> Path:
-    """Write ``report.json`` (mode 0600) into ``target`` and return its path."""
-    file = target / "report.json"
+def components() -> tuple[str, list[dict[str, str]]]:
+    """Return the digest of the bundle in use and its components with version and source."""
+    file = paths.bundle() / "bundle.json"
+    if not file.exists():
+        return "", []
+    bundle = json.loads(file.read_text())
+    rows = [
+        {"name": row["name"], "version": row["version"], "source": row["source"].get("module") or row["source"]["type"]}
+        for row in bundle["components"]
+    ]
+    return bundle["digest"], rows
+
+
+def write(report: Report, target: Path) -> None:
+    """Write ``report.json`` and ``report.html``, with the checks of verify.json beside it, mode 0600."""
+    data = asdict(report) | {"schema": 1, "seconds": round(report.seconds, 3)}
+    _private(target / "report.json", json.dumps(data, indent=2) + "\n")
+    found = target / "verify.json"
+    verdict = json.loads(found.read_text()) if found.exists() else {}
+    checks = [row for kind in ("failed", "passed", "skipped") for row in verdict.get(kind, [])]
+    _private(target / "report.html", html.render(data, checks, when=time.strftime("%Y-%m-%d %H:%M")))
+
+
+def _private(file: Path, text: str) -> None:
     file.touch(mode=0o600)
-    file.write_text(json.dumps(asdict(report) | {"schema": 1, "seconds": round(report.seconds, 3)}, indent=2) + "\n")
-    return file
+    file.write_text(text)
 
 
 def show(report: Report, target: Path, ui: Ui, job: Job) -> None:
@@ -114,7 +137,7 @@ def show(report: Report, target: Path, ui: Ui, job: Job) -> None:
         ("Checks", ", ".join(f"{count} {kind}" for kind, count in report.checks.items())),
         ("Time", f"{report.seconds:.1f} s"),
         ("Kubeconfig", report.kubeconfig),
-        ("Report", str(target)),
+        ("Report", str(target / "report.html")),
     ):
         if value:
             ui.console.print(Text.assemble((f"{label:<11}", "bold"), value), soft_wrap=True)

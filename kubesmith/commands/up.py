@@ -68,7 +68,17 @@ def _finish(job: Job, tasks: dict[str, execute.HostCount], checks: dict[str, int
         rows = report.nodes(job.kubeconfig) if tasks or checks else []
     except KubesmithError:
         rows = []
-    made = report.Report(job.spec.cluster.name, rows, tuple(job.ui.times), tasks, checks, str(job.kubeconfig))
+    digest, components = report.components()
+    made = report.Report(
+        job.spec.cluster.name,
+        rows,
+        tuple(job.ui.times),
+        tasks,
+        checks,
+        str(job.kubeconfig),
+        bundle=digest,
+        components=components,
+    )
     report.write(made, target)
     if rows:
         report.show(made, target, job.ui, job)
