@@ -14,6 +14,7 @@ from typing import Any
 
 from kubesmith import paths
 from kubesmith.bundle import debian, gomod, toolchain
+from kubesmith.bundle.elf import missing_libraries
 from kubesmith.bundle.layers import Blob, put_layer
 from kubesmith.bundle.layers import Entry as LayerEntry
 from kubesmith.bundle.model import (
@@ -200,10 +201,8 @@ class _Build:
         return {**source, "sum": gomod.module_sum(recipe), "toolchain": " ".join([*tools.values()])}
 
     def _image(self, recipe: Recipe, image: ImageRecipe, take: _Taker, new: Path) -> Image:
-        own = [
-            Layer(put_layer([take.entry(item) for item in items], new / BLOBS), f"{recipe.name} {recipe.version}")
-            for items in image.layers
-        ]
+        comment = f"{recipe.name} {recipe.version}"
+        own = [Layer(put_layer(take.entries(items), new / BLOBS), comment) for items in image.layers]
         below = [layer for name in image.base for layer in self._chain(name)]
         labels = {
             "org.opencontainers.image.title": image.name,
@@ -215,25 +214,24 @@ class _Build:
         return put_image(image, [*below, *own], self.arch, labels, new / BLOBS)
 
     def _make_base(self, recipe: Recipe, new: Path) -> dict[str, Any]:
-        self.progress.update(recipe.name, "fetching Debian packages")
         assert recipe.source.type == "debian"
+        self.progress.update(recipe.name, "fetching Debian packages")
         archive = debian.Archive(self.scratch / "apt", recipe.source.suite, self.arch, self.runner)
         take = _Taker(recipe, Path(), {})
         layers: dict[str, dict[str, Any]] = {}
-        contents: dict[str, set[str]] = {}
-        packages: dict[str, debian.Package] = {}
+        present: dict[str, set[str]] = {"": set()}
+        packages: list[debian.Package] = []
         for name, layer in recipe.layers.items():
             self.progress.update(recipe.name, f"packing layer {name}")
-            below = contents.get(layer.over, set())
-            left_out = {*below, *layer.without}
-            fetched = [p for p in archive.fetch(layer.packages) if p.name not in left_out]
-            packages.update({package.name: package for package in fetched})
+            fetched = archive.fetch(layer.packages)
+            packages += fetched
             entries = debian.tree(fetched, layer, recipe.exclude)
             entries.update({item.path: take.entry(item) for item in layer.items})
+            present[name] = present[layer.over] | set(entries)
+            _refuse_missing(recipe, name, missing_libraries(entries.values(), present[name]))
             blob = put_layer(entries.values(), new / BLOBS)
-            contents[name] = below | {package.name for package in fetched}
             layers[name] = {**asdict(blob), "over": layer.over, "comment": f"{recipe.name} {recipe.version}: {name}"}
-        source = {**recipe.source.model_dump(), "packages": _package_list(packages.values())}
+        source = {**recipe.source.model_dump(), "packages": _package_list(packages)}
         component = Component(recipe.name, recipe.version, recipe.licence, source)
         return {"component": component_data(component), "layers": layers}
 
@@ -258,7 +256,7 @@ class _Build:
 
 def _own_code() -> str:
     """Return a hash of the code that shapes a component, so that a change of it is never overlooked."""
-    modules = ("layers", "oci", "gomod", "debian", "builder")
+    modules = ("layers", "oci", "gomod", "debian", "elf", "builder")
     content = [(Path(__file__).parent / f"{module}.py").read_bytes() for module in modules]
     return hashlib.sha256(b"\0".join(content)).hexdigest()
 
@@ -282,6 +280,14 @@ def _fitting(waiting: Sequence[Recipe], running: Sequence[Recipe], budget: int) 
             left -= recipe.build.memory
             free -= 1
     return chosen
+
+
+def _refuse_missing(recipe: Recipe, layer: str, missing: Sequence[str]) -> None:
+    if missing:
+        raise InputError(
+            f"base layer {layer}: a library is missing: {'; '.join(missing)}",
+            fix=f"Add the package that holds it to {recipe.folder / 'component.yml'}, or exclude the program.",
+        )
 
 
 def _package_list(packages: Iterable[debian.Package]) -> list[dict[str, str]]:
@@ -340,6 +346,22 @@ class _Taker:
         target.chmod(int(item.mode, 8))
         size = target.stat().st_size
         return File(item.path, file_sha256(target), size, item.mode, item.set, item.install)
+
+    def entries(self, items: Iterable[Item]) -> list[LayerEntry]:
+        """Return the members of a layer; of two with the same path the later stays."""
+        found: dict[str, LayerEntry] = {}
+        for item in items:
+            taken = self._tree(item) if item.tree else [self.entry(item)]
+            found.update({entry.path: entry for entry in taken})
+        return list(found.values())
+
+    def _tree(self, item: Item) -> list[LayerEntry]:
+        root = self._module / item.module
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        if not files:
+            raise InputError(f"{self._recipe.name}: {root} holds no file, wanted for {item.path}", fix="Correct the recipe.")
+        mode = int(item.mode, 8)
+        return [LayerEntry(f"{item.path}/{path.relative_to(root)}", mode=mode, source=path) for path in files]
 
     def entry(self, item: Item) -> LayerEntry:
         """Return ``item`` as a member of a layer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import os
 import re
 import subprocess
 import tarfile
@@ -54,7 +55,7 @@ def _sites(suite: str) -> list[str]:
 
 def _private_apt(root: Path, suite: str, arch: str) -> Path:
     """Set up an apt of its own under ``root``, which knows no installed package; return its configuration."""
-    for folder in ("lists/partial", "archives/partial", "etc"):
+    for folder in ("lists/partial", "archives/partial", "etc", "packages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "status").touch()
     (root / "etc" / "sources.list").write_text("\n".join(_sites(suite)) + "\n")
@@ -74,37 +75,38 @@ def _private_apt(root: Path, suite: str, arch: str) -> Path:
         "Acquire::Languages": "none",
         "Acquire::Retries": "3",
     }
+    proxy = [line for line in output(["apt-config", "dump"]).splitlines() if re.match(r"Acquire::https?::Proxy", line)]
     configuration = root / "apt.conf"
-    configuration.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    configuration.write_text("\n".join([*(f'{key} "{value}";' for key, value in settings.items()), *proxy, ""]))
     return configuration
 
 
 class Archive:
-    """Fetches packages of one suite with everything they depend on."""
+    """Fetches packages of one suite; apt checks the signature of the suite and the hash of each package."""
 
     def __init__(self, root: Path, suite: str, arch: str, runner: Runner) -> None:
         self._root = root
         self._runner = runner
-        self._env = {"APT_CONFIG": str(_private_apt(root, suite, arch)), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-        runner.run("debian", ["apt-get", "update"], env=self._env)
+        path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+        proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+        self._env = {**path, **proxies, "APT_CONFIG": str(_private_apt(root, suite, arch))}
+        self._run(["apt-get", "update", "--error-on=any"])
 
-    def fetch(self, names: Iterable[str]) -> list[Package]:
-        """Return ``names`` and their dependencies, sorted by name; apt checks signature and hash of each."""
-        wanted = list(names)
-        if not wanted:
-            return []
-        base = ["apt-get", "-y", "--download-only", "install", *wanted]
-        self._runner.run("debian", base, env=self._env)
-        planned = output(["apt-get", "-s", "install", *wanted], env=self._env)
-        chosen = dict(re.findall(r"^Inst (\S+) \((\S+) ", planned, re.MULTILINE))
-        return [self._package(name, version) for name, version in sorted(chosen.items())]
+    def _run(self, command: list[str]) -> None:
+        self._runner.run("debian", command, env=self._env, cwd=self._root / "packages")
 
-    def _package(self, name: str, version: str) -> Package:
-        escaped = version.replace(":", "%3a")
-        found = list((self._root / "archives").glob(f"{name}_{escaped}_*.deb"))
+    def fetch(self, names: Sequence[str]) -> list[Package]:
+        """Return exactly the packages called ``names``, in their order."""
+        if names:
+            self._run(["apt-get", "download", *names])
+        return [self._package(name) for name in names]
+
+    def _package(self, name: str) -> Package:
+        found = list((self._root / "packages").glob(f"{name}_*.deb"))
         if len(found) != 1:
-            raise KubesmithError(f"apt fetched no file for {name} {version}", fix="Run it again.")
-        return Package(name, version, found[0], file_sha256(found[0]))
+            raise KubesmithError(f"apt fetched {len(found)} files for the package {name}, not one", fix="Run it again.")
+        fields = output(["dpkg-deb", "--show", "--showformat", "${Version}", str(found[0])])
+        return Package(name, fields.strip(), found[0], file_sha256(found[0]))
 
 
 def _merged(path: str) -> str:
@@ -165,10 +167,15 @@ def tree(packages: Iterable[Package], layer: LayerRecipe, exclude: Sequence[str]
         bundle = certificates(entries)
         entries[bundle.path] = bundle
     kept = {path: entry for path, entry in entries.items() if not excluded(path, [*exclude, *layer.exclude])}
-    for target, names in layer.links.items():
-        folder, _, name = target.rpartition("/")
-        kept.update({f"{folder}/{link}": Entry(f"{folder}/{link}", symlink=name) for link in names})
+    kept.update({entry.path: entry for entry in _links(layer.links)})
     return {path: entry for path, entry in kept.items() if not entry.directory or _used(path, kept)}
+
+
+def _links(wanted: Mapping[str, Sequence[str]]) -> Iterator[Entry]:
+    for target, names in wanted.items():
+        folder, _, name = target.rpartition("/")
+        for link in names:
+            yield Entry(link, symlink=f"/{target}") if "/" in link else Entry(f"{folder}/{link}", symlink=name)
 
 
 def _used(folder: str, kept: Mapping[str, Entry]) -> bool:

@@ -70,7 +70,8 @@ class Build(Model):
 class Item(Model):
     """One file, taken from exactly one place: a command built, the module, the recipe's folder, or a link.
 
-    ``path`` is where it goes: in the bundle for ``files``, below ``/`` for a layer. ``replace`` changes text.
+    ``path`` is where it goes: in the bundle for ``files``, below ``/`` for a layer. ``replace`` changes text. With
+    ``tree`` the module's path is a folder, and all files in it are taken. Of two items with one path the later counts.
     """
 
     command: str = ""
@@ -79,6 +80,7 @@ class Item(Model):
     hardlink: str = ""
     symlink: str = ""
     directory: bool = False
+    tree: bool = False
     path: RelativePath
     mode: Annotated[str, Field(pattern=r"^[01][0-7]{3}$")] = "0755"
     owner: int = 0
@@ -111,15 +113,14 @@ class ImageRecipe(Model):
 
 
 class LayerRecipe(Model):
-    """One base layer: the Debian packages and all that they depend on, but not what ``over`` holds.
+    """One base layer: these Debian packages and no others, on top of the layer ``over``.
 
-    Packages in ``without`` are left out with their files, paths that match a pattern of ``exclude`` too. ``links`` gives
-    a file more names in its own folder.
+    Paths that match a shell pattern of ``exclude`` are left out. ``links`` gives a file more names: a name without a
+    slash goes into the file's own folder.
     """
 
     over: str = ""
     packages: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     links: dict[str, tuple[str, ...]] = {}
     items: tuple[Item, ...] = ()
