@@ -80,7 +80,7 @@ class Node:
         )
 
     def prepare(self) -> None:
-        """Make SSH share one connection, fail rather than ask, and give up in time, where the inventory does not say."""
+        """Make SSH share one connection, fail rather than ask, and give up in time."""
         self.variables["ansible_ssh_extra_args"] = " ".join(
             [str(self.variables.get("ansible_ssh_extra_args", "")), SSH_OPTIONS, self._sharing()]
         ).strip()

@@ -42,8 +42,8 @@ def run(
 ) -> Verdict:
     """Verify the cluster of an Ansible inventory; return the verdict of the last round.
 
-    Without ``wait`` there are ``count`` rounds, and the first that fails ends them. With it, rounds go on until ``count``
-    have passed in a row or ``wait`` seconds are over. ``select`` keeps only some checks or groups: ``"C,G5"``.
+    Without ``wait`` there are ``count`` rounds, and the first that fails ends them. With it, rounds go on until
+    ``count`` have passed in a row or ``wait`` seconds are over. ``select`` keeps only some checks or groups: ``C,G5``.
     Writes ``junit.xml`` and ``verify.json`` into ``report_dir``. Raises KubesmithError when no check could be made.
     """
     began = time.monotonic()

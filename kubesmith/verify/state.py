@@ -1,4 +1,4 @@
-"""One round's knowledge: facts of every node, the API's objects, and the proofs, gathered in parallel, waited for late."""
+"""What one round knows: facts of every node, the API's objects, and the proofs; gathered at once, waited for late."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Facts(Mapping[str, Any]):
 
 
 class Cluster:
-    """All nodes of the inventory and what is known of them. Everything is started by ``begin`` and waited for on use."""
+    """All nodes of the inventory and what is known of them; started by ``begin``, waited for on use."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = {node.name: node for node in nodes}
@@ -143,6 +143,7 @@ class Cluster:
             "word": self.word,
             "pods": {node: pod["name"] for node, pod in pods.items()},
             "probe_uid": pods[self.api.name]["uid"],
+            "last": list(pods)[-1],
         }
         return self.api.ask("workload", question, seconds=150)
 

@@ -26,7 +26,7 @@ class Stream:
         """Tell how many checks each node has."""
         counts: dict[str, int] = {}
         for item in session.items:
-            place = getattr(item, "kubesmith_node", "cluster")
+            place = str(dict(item.user_properties).get("node", "cluster"))
             counts[place] = counts.get(place, 0) + 1
         self.send("collected", counts=counts)
 

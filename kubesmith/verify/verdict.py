@@ -59,7 +59,7 @@ def of(checks: Iterable[Check]) -> Verdict:
     kinds: dict[str, list[Check]] = {"passed": [], "failed": [], "skipped": []}
     for check in checks:
         kinds[check.outcome].append(check)
-    return Verdict(*(tuple(kinds[name]) for name in ("passed", "failed", "skipped")))
+    return Verdict(tuple(kinds["passed"]), tuple(kinds["failed"]), tuple(kinds["skipped"]))
 
 
 def check_from(row: Mapping[str, Any]) -> Check:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import permutations
 from typing import Any
 
@@ -29,6 +29,7 @@ JOURNALS = pytest.StashKey[dict[str, list[str]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be limited to some checks."""
     parser.addoption("--checks", default="", help="only these checks or groups, such as C,G5 (default: all)")
 
 
@@ -100,12 +101,13 @@ def check_id(item: pytest.Item) -> str:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin gathering in the background before the first check runs."""
     for item in session.items:
-        item.kubesmith_node = str(_node_of(item) or "cluster")
+        item.user_properties.append(("node", str(_node_of(item) or "cluster")))
     if not session.config.option.collectonly and session.items:
         _cluster(session.config).begin(proofs=any(PROOFS & _fixtures(item) for item in session.items))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the probe, whatever became of the checks, interrupted ones included."""
     if CLUSTER in session.config.stash:
         session.config.stash[CLUSTER].end()
 
@@ -114,32 +116,38 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def any_node(request: pytest.FixtureRequest) -> Node:
+def any_node(request: pytest.FixtureRequest) -> Any:
+    """A node, whether it answers or not."""
     return request.param
 
 
 @pytest.fixture
-def node(request: pytest.FixtureRequest) -> Node:
+def node(request: pytest.FixtureRequest) -> Any:
+    """A node."""
     return request.param
 
 
 @pytest.fixture
-def control_plane(request: pytest.FixtureRequest) -> Node:
+def control_plane(request: pytest.FixtureRequest) -> Any:
+    """A control plane."""
     return request.param
 
 
 @pytest.fixture
-def worker(request: pytest.FixtureRequest) -> Node:
+def worker(request: pytest.FixtureRequest) -> Any:
+    """A worker."""
     return request.param
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest) -> tuple[Node, Node]:
+def pair(request: pytest.FixtureRequest) -> Any:
+    """Two nodes, one after the other: from the first to the second."""
     return request.param
 
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """All nodes, and what the API server knows of them."""
     return _cluster(request.config)
 
 
@@ -180,8 +188,8 @@ def _node_of(request: Any) -> Node | None:
 # --- how a check fails
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+def _skip_if_missing() -> Generator[None, Any, Any]:
+    """Turn the lack of what a check builds on into a skip with the reason; another check fails for it."""
     try:
         return (yield)
     except Missing as reason:
@@ -189,11 +197,15 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    try:
-        return (yield)
-    except Missing as reason:
-        pytest.skip(str(reason))
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip what cannot be looked at."""
+    return (yield from _skip_if_missing())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip what cannot be looked at."""
+    return (yield from _skip_if_missing())
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str]:
@@ -204,26 +216,31 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Give each report the check's number, sentence and node, and a failure what was expected, seen and logged."""
     report = yield
-    doc = getattr(getattr(item, "function", None), "__doc__", "") or ""
-    found = CHECK_ID.match(doc)
+    found = CHECK_ID.match(getattr(getattr(item, "function", None), "__doc__", "") or "")
     node = _node_of(item)
     report.kubesmith = {
         "check": found["id"] if found else "",
         "sentence": found["sentence"] if found else item.name,
         "node": str(node) if node else "cluster",
-        "target": item.callspec.id if node else "cluster",
+        "target": getattr(item, "callspec").id if node else "cluster",  # noqa: B009
     }
     if report.failed:
         expected, seen = item.config.stash.get(COMPARED, ("", ""))
         reason = str(call.excinfo.value).strip() if call.excinfo else ""
         report.kubesmith.update(expected=expected, seen=seen or reason, message=reason)
-        if node:
-            journal = item.config.stash.setdefault(JOURNALS, {})
-            if node.name not in journal:
-                journal[node.name] = node.journal()
-            report.sections.append((f"journal of {node}: kubelet and containerd", "\n".join(journal[node.name])))
+        report.sections += _journal(item.config, node)
     item.config.stash[COMPARED] = ("", "")
     return report
+
+
+def _journal(config: pytest.Config, node: Node | None) -> list[tuple[str, str]]:
+    """Return the last lines of the node's journal as a section of the report; each node is asked once."""
+    if node is None:
+        return []
+    known = config.stash.setdefault(JOURNALS, {})
+    if node.name not in known:
+        known[node.name] = node.journal()
+    return [(f"journal of {node}: kubelet and containerd", "\n".join(known[node.name]))]

@@ -94,7 +94,7 @@ def test_kubelets_are_configured_alike(cluster):
     """D8: every kubelet runs with the cluster's DNS and domain"""
     recorded = yaml.safe_load(cluster.objects["config_maps"]["kubelet-config"]["kubelet"])
     live = {node: cluster.objects[f"configz {node}"] for node in cluster.healthy}
-    wanted = {node: (recorded["clusterDNS"], recorded["clusterDomain"]) for node in live}
+    wanted = dict.fromkeys(live, (recorded["clusterDNS"], recorded["clusterDomain"]))
     assert {node: (config["clusterDNS"], config["clusterDomain"]) for node, config in live.items()} == wanted
 
 

@@ -1,6 +1,6 @@
 """G: do packets get through, and only those that may?"""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_pods_get_their_addresses_from_the_wanted_range(cluster):
         pytest.skip("the inventory names no pod CIDR")
     pools = [pool["cidr"] for pool in cluster.objects["ip_pools"] if not pool.get("disabled")]
     assert pools != []
-    assert [pool for pool in pools if not ip_network(pool).subnet_of(ip_network(wanted))] == []
+    assert [pool for pool in pools if not IPv4Network(pool).subnet_of(IPv4Network(wanted))] == []
 
 
 def test_networks_do_not_overlap(cluster):

@@ -67,21 +67,19 @@ def _skip_without_probe(cluster, node):
 
 
 def test_logs_can_be_read(node, cluster, workload):
-    """I4: kubectl logs reads a pod's log on this node"""
+    """I4: a pod's log can be read from this node"""
     _skip_without_probe(cluster, node)
     assert workload[f"logs {node}"] is True
 
 
-def test_files_can_be_copied(node, cluster, workload):
-    """I4: kubectl cp brings a file into a pod on this node and back"""
-    _skip_without_probe(cluster, node)
-    assert workload[f"copy {node}"] == cluster.word
+def test_files_can_be_copied(cluster, workload):
+    """I4: kubectl cp brings a file into a pod and back"""
+    assert workload["copy"] == cluster.word
 
 
-def test_port_can_be_forwarded(node, cluster, workload):
-    """I4: kubectl port-forward reaches a pod on this node"""
-    _skip_without_probe(cluster, node)
-    assert workload[f"port_forward {node}"] == cluster.probe["pods"][node.name]["name"]
+def test_port_can_be_forwarded(cluster, workload):
+    """I4: kubectl port-forward reaches a pod"""
+    assert workload["port_forward"] in [pod["name"] for pod in cluster.probe["pods"].values()]
 
 
 def test_rollout_can_be_undone(workload):
@@ -112,6 +110,6 @@ def test_job_completes(workload):
 
 
 def test_pod_reads_what_it_is_given(node, cluster, workload):
-    """I9: a pod on this node reads its ConfigMap, its Secret and its token (by kubectl exec)"""
+    """I9: kubectl exec, in a pod on this node, reads its ConfigMap, its Secret and its token"""
     _skip_without_probe(cluster, node)
     assert workload[f"files {node}"] == {"config_map": cluster.word, "secret": cluster.word, "token": "token"}

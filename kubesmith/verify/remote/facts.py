@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import glob
+import ctypes
 import json
 import os
 import re
@@ -11,10 +11,11 @@ import socket
 import stat
 import time
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kubesmith.verify.remote.common import BUNDLE, connects, first_match, http, kubectl, read, run, together
+from kubesmith.verify.remote.common import BUNDLE, Api, connects, first_match, found, http, read, run, together
 
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 TOOLS = ("conntrack", "socat", "losetup", "mount")
@@ -30,10 +31,12 @@ KLOG_ERROR = re.compile(r"^E\d{4} [\d:.]+ +\d+ (?P<place>[\w.-]+:\d+)\] (?P<text
 
 
 def swaps() -> list[str]:
+    """Return the swap devices in use."""
     return [line.split()[0] for line in read("/proc/swaps").splitlines()[1:]]
 
 
 def fstab_swaps() -> list[str]:
+    """Return the swap devices that the next boot would use."""
     path = Path("/etc/fstab")
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return [f[0] for f in lines if len(f) > 2 and f[2] == "swap" and not f[0].startswith("#")]
@@ -49,20 +52,22 @@ def modules() -> list[str]:
 
 
 def modules_at_boot() -> list[str]:
-    text = "\n".join(read(f) for folder in ("/etc", "/usr/lib") for f in glob.glob(f"{folder}/modules-load.d/*.conf"))
+    """Return which of the needed modules the next boot loads."""
+    text = "\n".join(map(read, found("/etc/modules-load.d/*.conf", "/usr/lib/modules-load.d/*.conf")))
     return sorted({"overlay", "br_netfilter"} & {line.strip() for line in text.splitlines()})
 
 
 def sysctls() -> dict[str, str]:
+    """Return the values in force."""
     paths = {name: Path("/proc/sys", name.replace(".", "/", 2)) for name in SYSCTLS}
     return {name: path.read_text().strip() if path.exists() else "absent" for name, path in paths.items()}
 
 
 def sysctls_at_boot() -> dict[str, str]:
     """Return the values that the next boot sets: files are read in the order of their names, the last one wins."""
-    files = [f for folder in ("/usr/lib", "/run", "/etc") for f in glob.glob(f"{folder}/sysctl.d/*.conf")]
+    files = found(*(f"{folder}/sysctl.d/*.conf" for folder in ("/usr/lib", "/run", "/etc")))
     pairs: dict[str, str] = {}
-    for file in [*sorted(files, key=os.path.basename), "/etc/sysctl.conf"]:
+    for file in [*sorted(files, key=lambda file: Path(file).name), "/etc/sysctl.conf"]:
         lines = read(file).splitlines() if Path(file).exists() else []
         settings = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";"))]
         pairs.update({key.strip().lstrip("-").replace("/", "."): value.strip() for key, _, value in settings})
@@ -70,6 +75,7 @@ def sysctls_at_boot() -> dict[str, str]:
 
 
 def identity() -> dict[str, str]:
+    """Return what tells this machine from others."""
     uuid = Path("/sys/class/dmi/id/product_uuid")
     return {
         "hostname": socket.gethostname(),
@@ -109,7 +115,14 @@ def resolved(names: list[str]) -> dict[str, list[str]]:
     return {name: one(name) for name in names}
 
 
+def clock_synchronized() -> bool:
+    """Tell whether the kernel believes its clock to be kept right (adjtimex, as timedatectl does)."""
+    timex = ctypes.create_string_buffer(512)
+    return bool(ctypes.CDLL(None).adjtimex(timex) != 5)  # TIME_ERROR: not synchronised
+
+
 def repeated_hosts_lines() -> list[str]:
+    """Return the lines that stand more than once in /etc/hosts."""
     lines = [" ".join(line.split()) for line in read("/etc/hosts").splitlines() if line.strip()]
     return [line for line, times in Counter(lines).items() if times > 1]
 
@@ -125,8 +138,9 @@ def unheld_packages() -> dict[str, Any]:
 
 
 def network_manager() -> dict[str, Any]:
+    """Tell whether NetworkManager runs, and which of Calico's interfaces it manages."""
     if run("sh", "-c", "systemctl is-active NetworkManager || true") != "active":
-        return {"active": False, "unmanaged": []}
+        return {"active": False, "managed": []}
     device = re.compile(r"^(cali\w+|tunl0|vxlan\.calico):(.*)$")
     rows = [device.match(line) for line in run("nmcli", "-t", "-f", "DEVICE,STATE", "device").splitlines()]
     return {"active": True, "managed": [row[1] for row in rows if row and row[2] != "unmanaged"]}
@@ -142,6 +156,7 @@ def services() -> dict[str, dict[str, str]]:
     return {row["Id"].removesuffix(".service"): row for row in rows}
 
 
+@lru_cache(None)
 def containerd_config() -> dict[str, str]:
     """Return the three values of the configuration in force that a cluster stands or falls with."""
     lines = run("containerd", "config", "dump").splitlines()
@@ -160,6 +175,7 @@ def cri_plugins() -> dict[str, str]:
 
 
 def images() -> list[str]:
+    """Return the references of the images on this node."""
     return run("ctr", "-n", "k8s.io", "images", "ls", "-q").splitlines()
 
 
@@ -173,12 +189,18 @@ def dead_sandboxes() -> list[str]:
 
 def mirrors(folder: str) -> dict[str, str]:
     """Ask every registry endpoint of containerd's hosts.toml files for its API; return each one's answer."""
-    texts = [read(file) for file in glob.glob(f"{folder}/*/hosts.toml")] if folder else []
+    texts = [read(file) for file in found(f"{folder}/*/hosts.toml")] if folder else []
     urls = sorted({url for text in texts for url in re.findall(r"https?://[^\s\"'\]]+", text)})
     return {url: str(http(f"{url.rstrip('/')}/v2/")[0]) for url in urls}
 
 
 # --- kubelet
+
+
+@lru_cache(None)
+def kubelet_version() -> str:
+    """Return the installed version: ``v1.37.2``."""
+    return run("kubelet", "--version").split()[-1]
 
 
 def kubelet_errors() -> dict[str, int]:
@@ -198,14 +220,9 @@ def certificates(path: str) -> str:
     return "\n".join(CERTIFICATE.findall(read(path)))
 
 
-def kubelet_anonymous(address: str) -> int:
-    return http(f"https://{address}:10250/pods")[0]
-
-
 def pods_cgroups() -> list[str]:
-    """Return the names of the pods' cgroups: ``kubepods.slice`` under the systemd driver, ``kubepods`` under cgroupfs."""
-    found = glob.glob("/sys/fs/cgroup/kubepods*") + glob.glob("/sys/fs/cgroup/*/kubepods*")
-    return sorted({Path(path).name for path in found})
+    """Return the names of the pods' cgroups: ``kubepods.slice`` under systemd's driver, ``kubepods`` under cgroupfs."""
+    return sorted({Path(path).name for path in found("/sys/fs/cgroup/kubepods*", "/sys/fs/cgroup/*/kubepods*")})
 
 
 # --- files that must or must not be there
@@ -214,8 +231,8 @@ def pods_cgroups() -> list[str]:
 def modes(patterns: tuple[str, ...]) -> dict[str, str]:
     """Return mode, owner and group of each file: ``600 0:0``."""
     answer = {}
-    for path in sorted(path for pattern in patterns for path in glob.glob(pattern, recursive=True)):
-        state = os.stat(path)
+    for path in found(*patterns):
+        state = Path(path).stat()
         answer[path] = f"{stat.S_IMODE(state.st_mode):o} {state.st_uid}:{state.st_gid}"
     return answer
 
@@ -228,6 +245,7 @@ def authority_secrets() -> list[str]:
 
 
 def cni_files() -> dict[str, str]:
+    """Return the mode of each file that tells containerd which network plugin to call."""
     return {Path(path).name: mode.split()[0] for path, mode in modes(("/etc/cni/net.d/*",)).items()}
 
 
@@ -245,8 +263,8 @@ def bundle() -> dict[str, Any]:
 
 def pki() -> dict[str, str]:
     """Return every certificate of the control plane, by file; a kubeconfig yields its client certificate."""
-    answer = {path: certificates(path) for path in glob.glob(f"{PKI}/**/*.crt", recursive=True)}
-    for path in glob.glob("/etc/kubernetes/*.conf"):
+    answer = {path: certificates(path) for path in found(f"{PKI}/**/*.crt")}
+    for path in found("/etc/kubernetes/*.conf"):
         embedded = re.search(r"client-certificate-data: (\S+)", read(path))
         if embedded:
             answer[path] = run("base64", "-d", text=embedded[1])
@@ -254,11 +272,8 @@ def pki() -> dict[str, str]:
 
 
 def dry_run_leftovers() -> list[str]:
-    return (
-        glob.glob("/etc/kubernetes/tmp/*dryrun*")
-        + glob.glob("/etc/kubernetes/.git")
-        + glob.glob("/tmp/kubeadm-*-dryrun*")
-    )
+    """Return what kubeadm's dry runs leave: they write real keys."""
+    return found("/etc/kubernetes/tmp/*dryrun*", "/etc/kubernetes/.git", "/tmp/kubeadm-*-dryrun*")  # noqa: S108
 
 
 def etcd(*arguments: str) -> Any:
@@ -273,21 +288,17 @@ def etcd(*arguments: str) -> Any:
 
 
 def pause_wanted() -> str:
-    return next(
-        line
-        for line in run("kubeadm", "config", "images", "list", "--kubernetes-version", wanted_version()).splitlines()
-        if "/pause:" in line
-    )
-
-
-def wanted_version() -> str:
-    return run("kubeadm", "version", "-o", "short")
+    """Return the pause image that this kubeadm would use."""
+    version = kubelet_version()
+    images = run("kubeadm", "config", "images", "list", "--kubernetes-version", version).splitlines()
+    return next(image for image in images if "/pause:" in image)
 
 
 def control_plane(address: str) -> dict[str, Any]:
+    """Return the questions that only a control plane can answer."""
     return {
-        "manifests": lambda: sorted(Path(path).stem for path in glob.glob("/etc/kubernetes/manifests/*.yaml")),
-        "readyz": lambda: kubectl("get", "--raw", "/readyz?verbose").splitlines(),
+        "manifests": lambda: sorted(Path(path).stem for path in found("/etc/kubernetes/manifests/*.yaml")),
+        "readyz": lambda: Api().raw("GET", "/readyz?verbose").splitlines(),
         "scheduler_healthz": lambda: http("https://127.0.0.1:10259/healthz")[1],
         "controller_manager_healthz": lambda: http("https://127.0.0.1:10257/healthz")[1],
         "modes": lambda: modes(
@@ -314,6 +325,7 @@ def control_plane(address: str) -> dict[str, Any]:
 
 
 def every_node(address: str, names: list[str]) -> dict[str, Any]:
+    """Return the questions that every node can answer."""
     return {
         "swaps": swaps,
         "fstab_swaps": fstab_swaps,
@@ -326,7 +338,7 @@ def every_node(address: str, names: list[str]) -> dict[str, Any]:
         "memory_mib": lambda: int(first_match(read("/proc/meminfo").splitlines(), "MemTotal:").split()[1]) // 1024,
         "identity": identity,
         "links": links,
-        "clock_synchronized": lambda: run("timedatectl", "show", "-p", "NTPSynchronized", "--value"),
+        "clock_synchronized": clock_synchronized,
         "resolved": lambda: resolved([socket.gethostname(), *names]),
         "repeated_hosts_lines": repeated_hosts_lines,
         "packages": unheld_packages,
@@ -341,10 +353,10 @@ def every_node(address: str, names: list[str]) -> dict[str, Any]:
         "dead_sandboxes": dead_sandboxes,
         "mirrors": lambda: mirrors(containerd_config()["config_path"]),
         "kubelet_healthz": lambda: http("http://127.0.0.1:10248/healthz")[1],
-        "kubelet_version": lambda: run("kubelet", "--version").split()[-1],
+        "kubelet_version": kubelet_version,
         "kubelet_errors": kubelet_errors,
         "kubelet_certificate": lambda: certificates("/var/lib/kubelet/pki/kubelet-client-current.pem"),
-        "kubelet_anonymous": lambda: kubelet_anonymous(address),
+        "kubelet_anonymous": lambda: http(f"https://{address}:10250/pods")[0],
         "kubelet_read_only_port": lambda: [a for a in ("127.0.0.1", address) if connects(a, 10255) == "open"],
         "pods_cgroups": pods_cgroups,
         "ca": lambda: certificates(f"{PKI}/ca.crt"),

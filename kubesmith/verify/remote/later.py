@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubesmith.verify.remote.common import objects
+from kubesmith.verify.remote.common import Api
 from kubesmith.verify.remote.facts import services
 
 
@@ -12,7 +12,7 @@ def restarts() -> dict[str, int]:
     """Return how often each container of kube-system has been restarted."""
     return {
         f"{pod['metadata']['name']}/{status['name']}": status["restartCount"]
-        for pod in objects("pods", "-n", "kube-system")
+        for pod in Api().items("/api/v1/namespaces/kube-system/pods")
         for status in pod["status"].get("containerStatuses", [])
     }
 

@@ -11,12 +11,13 @@ import struct
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from kubesmith.verify.remote.common import connects, http, run, together, until
+from kubesmith.verify.remote.common import connects, each, http, read, run, together, until
 
 HTTP, UDP = 8080, 8081
 PATIENCE = 8.0  # seconds for a rule to reach every node: kube-proxy and Felix batch their changes
@@ -24,7 +25,9 @@ CLONE_NEWNET = 0x40000000
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 SIOCGIFMTU = 0x8921
 UDP_HEADERS = 28  # IPv4 and UDP
-OUTSIDE = "kubernetes.io"
+OUTSIDE, API = "kubernetes.io", "kubernetes.default"
+T = TypeVar("T")
+Tasks = dict[str, Callable[[], Any]]
 
 
 # --- inside a pod
@@ -59,22 +62,18 @@ def network_of(process: int) -> Iterator[None]:
         os.close(other)
 
 
-def inside(process: int, task: Callable[[], Any]) -> Callable[[], Any]:
-    """Return ``task`` as one that runs in the network of ``process``."""
-
-    def wrapped() -> Any:
-        with network_of(process):
-            return task()
-
-    return wrapped
+def inside(process: int, task: Callable[[], T]) -> T:
+    """Run ``task`` in the network of ``process``."""
+    with network_of(process):
+        return task()
 
 
 # --- HTTP
 
 
-def ask(url: str) -> str:
-    """Return the body of a GET that succeeds, else the reason."""
-    code, body = http(url)
+def hostname(address: str, port: int) -> str:
+    """Ask a probe pod for its host name, from this node; return the answer or the reason for none."""
+    code, body = http(f"http://{address}:{port}/hostname")
     return body if code == 200 else f"HTTP {code}: {body}" if code else body
 
 
@@ -221,47 +220,53 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     nodes: dict[str, str] = question["nodes"]
     own = pods[question["node"]]
     process = process_of(own["uid"])
-    resolv = Path(f"/proc/{process}/root/etc/resolv.conf").read_text()
-    anyone = {pod["name"] for pod in pods.values()}
     others = {name: pod for name, pod in pods.items() if name != question["node"]}
-    node_port, host_port = question["node_port"], question["host_port"]
-    groups: dict[str, dict[str, Callable[[], Any]]] = {
-        "pod_to_pod": {
-            n: lambda p=p: eventually(lambda: dial(own["ip"], p["ip"], HTTP), {p["name"]}) for n, p in pods.items()
-        },
-        "node_to_pod": {
-            n: lambda p=p: eventually(lambda: ask(f"http://{p['ip']}:{HTTP}/hostname"), {p["name"]})
-            for n, p in pods.items()
-        },
-        "node_port": {
-            n: lambda a=a: eventually(lambda: ask(f"http://{a}:{node_port}/hostname"), anyone) for n, a in nodes.items()
-        },
-        "host_port": {
-            n: lambda n=n, a=a: eventually(lambda: ask(f"http://{a}:{host_port}/hostname"), {pods[n]["name"]})
-            for n, a in nodes.items()
-        },
-        "packets": {n: inside(process, lambda p=p: full_packets(p["ip"])) for n, p in others.items()},
-        "device": {n: lambda p=p: device_to(p["ip"]) for n, p in others.items()},
-        "ports": {f"{n}:{port}": lambda n=n, port=port: connects(nodes[n], port) for n, port in question["ports"]},
-        "service": {
-            "from_node": lambda: eventually(lambda: ask(f"http://{question['cluster_ip']}/hostname"), anyone),
-            "from_pod": lambda: eventually(lambda: dial(own["ip"], question["cluster_ip"], 80), anyone),
-            "hairpin": lambda: eventually(lambda: dial(own["ip"], question["local_ip"], 80), {own["name"]}),
-            "by_name": lambda: eventually(lambda: dial(own["ip"], "probe", 80), anyone),
-        },
-        "dns": {
-            "api": inside(
-                process, lambda: eventually(lambda: resolve(resolv, "kubernetes.default"), {question["api_ip"]})
-            ),
-            "headless": inside(
-                process,
-                lambda: eventually(
-                    lambda: resolve(resolv, "headless"), {",".join(sorted(p["ip"] for p in pods.values()))}
-                ),
-            ),
-            "outside": inside(process, lambda: resolve(resolv, OUTSIDE)),
-            "outside_from_node": lambda: resolve(Path("/etc/resolv.conf").read_text(), OUTSIDE),
-            "many": inside(process, lambda: many_lookups(resolv, "kubernetes.default", question["lookups"])),
-        },
+    groups = {
+        "pod_to_pod": each(pods, lambda pod: eventually(lambda: dial(own["ip"], pod["ip"], HTTP), {pod["name"]})),
+        "node_to_pod": each(pods, lambda pod: eventually(lambda: hostname(pod["ip"], HTTP), {pod["name"]})),
+        "packets": each(others, lambda pod: inside(process, lambda: full_packets(pod["ip"]))),
+        "device": each(others, lambda pod: device_to(pod["ip"])),
+        "ports": each(
+            {f"{node}:{port}": (nodes[node], port) for node, port in question["ports"]}, lambda place: connects(*place)
+        ),
+        "node_port": each(nodes, lambda node: eventually(lambda: hostname(node, question["node_port"]), names(pods))),
+        "host_port": each(
+            {name: (nodes[name], pod["name"]) for name, pod in pods.items()},
+            lambda place: eventually(lambda: hostname(place[0], question["host_port"]), {place[1]}),
+        ),
+        "service": services(question, own, names(pods)),
+        "dns": dns(question, process, sorted(pod["ip"] for pod in pods.values())),
     }
-    return together({name: lambda tasks=tasks: together(tasks) for name, tasks in groups.items()})
+    return together({name: partial(together, tasks) for name, tasks in groups.items()})
+
+
+def names(pods: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Return the names of all probe pods: what a service may answer with."""
+    return {pod["name"] for pod in pods.values()}
+
+
+def services(question: dict[str, Any], own: dict[str, str], anyone: set[str]) -> Tasks:
+    """Return the proofs of services: from the node, from its pod, from the pod to itself, and by name."""
+    address, port = question["cluster_ip"], 80
+    return {
+        "from_node": lambda: eventually(lambda: hostname(address, port), anyone),
+        "from_pod": lambda: eventually(lambda: dial(own["ip"], address, port), anyone),
+        "hairpin": lambda: eventually(lambda: dial(own["ip"], question["local_ip"], port), {own["name"]}),
+        "by_name": lambda: eventually(lambda: dial(own["ip"], "probe", port), anyone),
+    }
+
+
+def dns(question: dict[str, Any], process: int, pods: list[str]) -> Tasks:
+    """Return the proofs of name resolution, made with the pod's resolv.conf in the pod's network."""
+    conf = read(f"/proc/{process}/root/etc/resolv.conf")
+
+    def in_pod(task: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: inside(process, task)
+
+    return {
+        "api": in_pod(lambda: eventually(lambda: resolve(conf, API), {question["api_ip"]})),
+        "headless": in_pod(lambda: eventually(lambda: resolve(conf, "headless"), {",".join(pods)})),
+        "many": in_pod(lambda: many_lookups(conf, API, question["lookups"])),
+        "outside": in_pod(lambda: resolve(conf, OUTSIDE)),
+        "outside_from_node": lambda: resolve(read("/etc/resolv.conf"), OUTSIDE),
+    }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from kubesmith.verify.remote.common import BUNDLE, kubectl, objects, read
+from kubesmith.verify.remote.common import BUNDLE, Api, read, until
 
 LABEL = "kubesmith.io/verify"
 HOLDER = "kubesmith.io/verify-holder"
+NAMESPACES = "/api/v1/namespaces"
 HTTP, UDP = 8080, 8081
 Object = dict[str, Any]
 
@@ -106,7 +107,7 @@ def _deployment(image: str, workers: int) -> Object:
         automountServiceAccountToken=False,
         **_scheduling(workers),
     )
-    strategy = {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
+    strategy = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     selector = {"matchLabels": {"app": "app"}}
     return {"replicas": min(max(workers, 1), 3), "selector": selector, "strategy": strategy, "template": pod}
 
@@ -132,39 +133,43 @@ def image() -> str:
     refs = [
         image["ref"] for component in json.loads(read(BUNDLE))["components"] for image in component.get("images", [])
     ]
-    return next(ref for ref in refs if "/agnhost:" in ref)
+    return str(next(ref for ref in refs if "/agnhost:" in ref))
 
 
 def start(question: dict[str, Any]) -> dict[str, Any]:
-    """Create the workload; answer with the namespaces that other rounds, dead or alive, have left: name, holder, age."""
-    wanted = manifests(question, question["image"] or image())
-    kubectl("apply", "--server-side", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}))
-    others = [
-        n["metadata"] for n in objects("namespaces", "-l", LABEL) if n["metadata"]["name"] != question["namespace"]
-    ]
+    """Create the workload; answer with the namespaces of other rounds, dead or alive: name, holder, when created."""
+    api = Api()
+    for item in manifests(question, question["image"] or image()):
+        api.create(place_of(item), item)
+    others = [n["metadata"] for n in api.items(f"{NAMESPACES}?labelSelector={quote(LABEL)}")]
     return {
         "others": [
             {"name": o["name"], "holder": o.get("annotations", {}).get(HOLDER, ""), "created": o["creationTimestamp"]}
             for o in others
+            if o["name"] != question["namespace"]
         ]
     }
 
 
+def place_of(item: Object) -> str:
+    """Return the API path at which an object of this kind is created."""
+    version, space = item["apiVersion"], item["metadata"].get("namespace")
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    return f"{root}/namespaces/{space}/{item['kind'].lower()}s" if space else NAMESPACES
+
+
 def wait(question: dict[str, Any]) -> dict[str, Any]:
     """Wait until the server is Ready on each of ``nodes``, or ``seconds`` are over; answer with pods and services."""
-    deadline = time.monotonic() + question["seconds"]
-    while True:
-        items = objects("pods,services", "-n", question["namespace"])
-        pods = [item for item in items if item["kind"] == "Pod"]
-        probes = {
-            pod["spec"].get("nodeName", ""): describe(pod)
-            for pod in pods
-            if pod["metadata"]["labels"]["app"] == "probe"
-        }
-        if all(probes.get(node, {}).get("ready") for node in question["nodes"]) or time.monotonic() > deadline:
-            services = {item["metadata"]["name"]: item["spec"] for item in items if item["kind"] == "Service"}
-            return {"pods": probes, "services": services}
-        time.sleep(0.3)
+    api = Api()
+    space = f"{NAMESPACES}/{question['namespace']}"
+
+    def probes() -> dict[str, Object]:
+        pods = api.items(f"{space}/pods?labelSelector=app%3Dprobe")
+        return {pod["spec"].get("nodeName", ""): describe(pod) for pod in pods}
+
+    until(lambda: all(probes().get(node, {}).get("ready") for node in question["nodes"]), question["seconds"])
+    services = {service["metadata"]["name"]: service["spec"] for service in api.items(f"{space}/services")}
+    return {"pods": probes(), "services": services}
 
 
 def describe(pod: Object) -> Object:
@@ -186,7 +191,9 @@ def describe(pod: Object) -> Object:
 
 def finish(question: dict[str, Any]) -> dict[str, Any]:
     """Remove the namespaces, without waiting for their end."""
-    kubectl("delete", "namespace", *question["namespaces"], "--ignore-not-found", "--wait=false")
+    api = Api()
+    for name in question["namespaces"]:
+        api.delete(f"{NAMESPACES}/{name}")
     return {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import subprocess
@@ -10,10 +9,11 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubesmith.verify.remote.common import ADMIN, DIRECT, kubectl, objects, together, until
+from kubesmith.verify.remote.common import ADMIN, DIRECT, Api, kubectl, together, until
 from kubesmith.verify.remote.paths import HTTP, network_of, process_of
 from kubesmith.verify.remote.probe import describe
 
@@ -24,38 +24,43 @@ ALLOW_PROBE = {**DENY_ALL, "ingress": [{"from": [{"podSelector": {"matchLabels":
 
 
 class Namespace:
-    """The probe's namespace, as kubectl sees it."""
+    """The probe's namespace, by the API and by kubectl."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.api = Api()
+        self.core = f"/api/v1/namespaces/{name}"
+        self.app = f"/apis/apps/v1/namespaces/{name}/deployments/app"
+        self.policies = f"/apis/networking.k8s.io/v1/namespaces/{name}/networkpolicies"
 
-    def kubectl(self, *arguments: str, text: str = "") -> str:
+    def kubectl(self, *arguments: str) -> str:
         """Run kubectl in this namespace."""
-        return kubectl("-n", self.name, *arguments, text=text)
+        return kubectl("-n", self.name, *arguments)
 
     def app_pods(self) -> list[dict[str, Any]]:
         """Return the deployment's living pods, described."""
-        pods = objects("pods", "-n", self.name, "-l", "app=app")
+        pods = self.api.items(f"{self.core}/pods?labelSelector=app%3Dapp")
         return [describe(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def app_settled(self, without: str = "") -> list[dict[str, Any]]:
         """Return the deployment's pods once all are Ready, and ``without`` is not among them; else an empty list."""
-        wanted = json.loads(self.kubectl("get", "deployment", "app", "-o", "json"))["spec"]["replicas"]
+        wanted = self.api.get(self.app)["spec"]["replicas"]
 
         def settled() -> list[dict[str, Any]]:
             pods = self.app_pods()
             right = len(pods) == wanted and all(pod["ready"] and pod["uid"] != without for pod in pods)
             return pods if right else []
 
-        answer: list[dict[str, Any]] = until(settled, SECONDS, 0.4)
+        answer: list[dict[str, Any]] = until(settled, SECONDS)
         return answer
 
 
-# --- on each node: logs, exec, files, port-forward
+# --- through the kubelets: logs and exec on each node, files and ports on one
 
 
 def logs(space: Namespace, pod: str) -> bool:
-    return "Started HTTP server" in space.kubectl("logs", pod)
+    """Tell whether the pod's log can be read."""
+    return "Started HTTP server" in space.api.raw("GET", f"{space.core}/pods/{pod}/log")
 
 
 def files(space: Namespace, pod: str) -> dict[str, str]:
@@ -109,7 +114,7 @@ def policy(space: Namespace, probe_uid: str) -> dict[str, str]:
             try:
                 with socket.create_connection((targets[0]["ip"], HTTP), 1):
                     return "open"
-            except socket.timeout:
+            except socket.timeout:  # noqa: UP041 (not TimeoutError before Python 3.10)
                 return "blocked"
             except OSError as error:
                 return str(error)
@@ -123,19 +128,20 @@ def policy(space: Namespace, probe_uid: str) -> dict[str, str]:
     answer["denied"] = becomes("blocked")
     _apply_policy(space, "allow", ALLOW_PROBE)
     answer["allowed"] = becomes("open")
-    space.kubectl("delete", "networkpolicies", "deny", "allow", "--wait=false")
+    for name in ("deny", "allow"):
+        space.api.delete(f"{space.policies}/{name}")
     return answer
 
 
 def _apply_policy(space: Namespace, name: str, spec: dict[str, Any]) -> None:
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}
-    space.kubectl("apply", "-f", "-", text=json.dumps(policy))
+    space.api.create(space.policies, policy)
 
 
 def replacement(space: Namespace) -> dict[str, Any]:
     """Kill one pod of the deployment; return which one, and the Ready pods once it is replaced."""
     killed = space.app_settled()[0]
-    space.kubectl("delete", "pod", killed["name"], "--wait=false")
+    space.api.delete(f"{space.core}/pods/{killed['name']}")
     after = space.app_settled(without=killed["uid"])
     return {"killed": killed["name"], "after": [pod["name"] for pod in after]}
 
@@ -143,36 +149,33 @@ def replacement(space: Namespace) -> dict[str, Any]:
 def rollout(space: Namespace) -> dict[str, Any]:
     """Roll out an image that does not exist, and undo it; return the image before, in between and after."""
     before = _image(space)
-    space.kubectl("set", "image", "deployment/app", f"server={before}-absent")
+    container = {"name": "server", "image": f"{before}-absent"}
+    space.api.patch(space.app, {"spec": {"template": {"spec": {"containers": [container]}}}})
     between = until(lambda: _status(space).get("unavailableReplicas") and _image(space), SECONDS)
     serving = _status(space).get("readyReplicas", 0)
     space.kubectl("rollout", "undo", "deployment/app")
-    space.kubectl("rollout", "status", "deployment/app", f"--timeout={int(SECONDS)}s")
+    space.app_settled()
     return {"before": before, "between": between, "serving_in_between": serving, "after": _image(space)}
 
 
 def _status(space: Namespace) -> dict[str, Any]:
-    status: dict[str, Any] = json.loads(space.kubectl("get", "deployment", "app", "-o", "json"))["status"]
+    status: dict[str, Any] = space.api.get(space.app)["status"]
     return status
 
 
 def _image(space: Namespace) -> str:
-    return space.kubectl("get", "deployment", "app", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+    return str(space.api.get(space.app)["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def job(space: Namespace) -> str:
     """Wait for the job to end; return ``Complete``, or how far it came."""
 
     def ended() -> str:
-        status = json.loads(space.kubectl("get", "job", "job", "-o", "json"))["status"]
-        done = [
-            c["type"]
-            for c in status.get("conditions", [])
-            if c["status"] == "True" and c["type"] in ("Complete", "Failed")
-        ]
-        return done[0] if done else ""
+        status = space.api.get(f"/apis/batch/v1/namespaces/{space.name}/jobs/job")["status"]
+        kinds = [c["type"] for c in status.get("conditions", []) if c["status"] == "True"]
+        return next((kind for kind in kinds if kind in ("Complete", "Failed")), "")
 
-    return str(until(ended, SECONDS, 0.5)) or "still running"
+    return str(until(ended, SECONDS)) or "still running"
 
 
 def main(question: dict[str, Any]) -> dict[str, Any]:
@@ -193,10 +196,11 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
             answers[f"{name}_seconds"] = round(time.monotonic() - begin, 1)
 
     tasks: dict[str, Callable[[], Any]] = {"in turn": in_turn, "job": lambda: job(space)}
+    last = question["pods"][question["last"]]
+    tasks["copy"] = lambda: copy(space, last, question["word"])
+    tasks["port_forward"] = lambda: port_forward(space, last)
     for node, pod in question["pods"].items():
-        tasks[f"logs {node}"] = lambda pod=pod: logs(space, pod)
-        tasks[f"files {node}"] = lambda pod=pod: files(space, pod)
-        tasks[f"copy {node}"] = lambda pod=pod: copy(space, pod, question["word"])
-        tasks[f"port_forward {node}"] = lambda pod=pod: port_forward(space, pod)
+        tasks[f"logs {node}"] = partial(logs, space, pod)
+        tasks[f"files {node}"] = partial(files, space, pod)
     answers.update(together(tasks))
     return answers
