@@ -31,6 +31,8 @@ REQUIREMENTS = CHECKOUT / "requirements"
 #: Written last of all: an environment without it was interrupted, and is made again.
 MARK = VENV / "complete.json"
 MINORS = (13, 12, 11)
+#: Where else a Python may be, besides PATH and pyenv's folders.
+SEARCHED = ("/usr/local/bin", "/usr/bin")
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 PROBE = "import ensurepip, ssl, sys, venv; print(sys.version_info[0], sys.version_info[1])"
 
@@ -81,7 +83,7 @@ def fit(extra: str) -> bool:
         return False
     if extra == "dev" and mark["extra"] != "dev":
         return False
-    return bool(mark["locks"].get(extra) == _digest(lock_file(extra, mark["minor"])))
+    return bool(mark["locks"].get(extra) == digest(lock_file(extra, mark["minor"])))
 
 
 def lock_file(extra: str, minor: int) -> Path:
@@ -117,7 +119,8 @@ def _read_mark() -> dict[str, Any]:
     return mark if {"extra", "minor", "locks"} <= set(mark) else {}
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
+    """Return the sha256 of ``file`` in hexadecimal."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -144,7 +147,7 @@ def _make(extra: str, *, assume_yes: bool) -> None:
     _say(f"installing {len(_pins(lock))} Python packages ({lock.name}) into {VENV}; once, about a minute")
     flags = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
     _run([str(VENV / "bin" / "python"), "-m", "pip", "install", *flags, "-r", str(lock)], "Python's packages")
-    locks = {name: _digest(lock_file(name, minor)) for name in {"runtime", extra}}
+    locks = {name: digest(lock_file(name, minor)) for name in {"runtime", extra}}
     MARK.write_text(json.dumps({"extra": extra, "minor": minor, "locks": locks}) + "\n")
 
 
@@ -180,7 +183,7 @@ def candidates(minor: int, environment: Mapping[str, str]) -> list[str]:
     """List where a Python 3.``minor`` may be, without asking it: pyenv's own, PATH, ourselves."""
     root = Path(environment.get("PYENV_ROOT") or Path(environment.get("HOME", "/root")) / ".pyenv")
     versions = sorted(root.glob(f"versions/3.{minor}.*"), key=_patch, reverse=True)
-    folders = [*environment.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
+    folders = [*environment.get("PATH", "").split(os.pathsep), *SEARCHED]
     files = [version / "bin" / f"python3.{minor}" for version in versions]
     files += [Path(folder) / f"python3.{minor}" for folder in folders if folder]
     found = [str(file) for file in files if file.exists()]

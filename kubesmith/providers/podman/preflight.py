@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,13 @@ from kubesmith.providers.podman.node_image import NodeImage
 
 TOOLS = {"podman": "podman", "ip": "iproute2", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
 OLDEST_PODMAN = (4, 0)
-#: Memory that a node of each role needs once its cluster runs, and disk that a new node fills, in MiB.
-MEMORY = {"control-plane": 2048, "worker": 1024}
-DISK_PER_NODE = 2048
+#: What a node of each role takes once its cluster runs: memory and disk in MiB, inotify instances (29 and 16 seen).
+MEMORY = {"control-plane": 2048, "worker": 768}
+DISK = {"control-plane": 3072, "worker": 2048}
+INOTIFY = {"control-plane": 32, "worker": 18}
 DISK_FOR_IMAGE = 1536
+LIBC = ctypes.CDLL(None)
+INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 def check(
@@ -31,11 +35,13 @@ def check(
     _tools()
     NodeImage().check()
     found = lab.containers()
-    _same_nodes(lab, wanted, found)
-    _same_bundles(found, bundles)
+    same_nodes(lab, wanted, found)
+    same_bundles(found, bundles)
     _names(lab, wanted)
     _network(lab, node_cidr, avoid)
-    _memory([node for node in wanted if node.name not in {c.node for c in found if c.running}])
+    starting = [node for node in wanted if node.name not in {c.node for c in found if c.running}]
+    _memory(starting)
+    _inotify(starting)
     _disk([node for node in wanted if node.name not in {c.node for c in found}])
 
 
@@ -54,7 +60,7 @@ def _tools() -> None:
         raise InputError(f"podman is {version}; labs need 4.0 or newer", fix="update podman")
 
 
-def _same_nodes(lab: Lab, wanted: Sequence[Wanted], found: Sequence[Container]) -> None:
+def same_nodes(lab: Lab, wanted: Sequence[Wanted], found: Sequence[Container]) -> None:
     """Refuse to mix two labs of one name."""
     roles = {node.name: node.role for node in wanted}
     others = [f"{c.node} ({c.role})" for c in found if roles.get(c.node) != c.role]
@@ -65,7 +71,8 @@ def _same_nodes(lab: Lab, wanted: Sequence[Wanted], found: Sequence[Container]) 
         )
 
 
-def _same_bundles(found: Sequence[Container], bundles: Path) -> None:
+def same_bundles(found: Sequence[Container], bundles: Path) -> None:
+    """Refuse a bundle that nodes cannot see: what a container mounts is settled when it is made."""
     for container in found:
         if container.bundles != str(bundles):
             raise InputError(
@@ -79,12 +86,13 @@ def _names(lab: Lab, wanted: Sequence[Wanted]) -> None:
     containers = {name: entry["Labels"] for entry in podman_json("ps", "--all") for name in entry["Names"]}
     volumes = {entry["Name"]: entry["Labels"] for entry in podman_json("volume", "ls")}
     networks = {entry["name"]: entry.get("labels") for entry in podman_json("network", "ls")}
-    _ours(lab, "network", [lab.network], networks)
-    _ours(lab, "container", [lab.container(node.name) for node in wanted], containers)
-    _ours(lab, "volume", [volume for node in wanted for volume in lab.volumes(node.name)], volumes)
+    ours(lab, "network", [lab.network], networks)
+    ours(lab, "container", [lab.container(node.name) for node in wanted], containers)
+    ours(lab, "volume", [volume for node in wanted for volume in lab.volumes(node.name)], volumes)
 
 
-def _ours(lab: Lab, kind: str, names: Sequence[str], labels: Mapping[str, Any]) -> None:
+def ours(lab: Lab, kind: str, names: Sequence[str], labels: Mapping[str, Any]) -> None:
+    """Refuse those of ``names`` that exist and are not the lab's; ``labels`` holds the labels of all that exist."""
     for name in names:
         if name in labels and owner(labels[name]) != lab.cluster:
             other = owner(labels[name])
@@ -126,9 +134,33 @@ def _available_memory() -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
+def _inotify(starting: Sequence[Wanted]) -> None:
+    """The kernel counts inotify instances by user, and root is one user in all nodes: two or three labs use 128 up."""
+    needed = sum(INOTIFY[node.role] for node in starting)
+    free = _free_inotify(needed)
+    if free < needed:
+        raise InputError(
+            f"{len(starting)} nodes need {needed} inotify instances; of root's {INOTIFY_LIMIT.read_text().strip()}"
+            f" only {free} are free",
+            fix="sysctl -w fs.inotify.max_user_instances=1024 on this machine, or destroy another lab",
+        )
+
+
+def _free_inotify(most: int) -> int:
+    """Return how many inotify instances the kernel still grants, up to ``most``: by asking for them."""
+    granted: list[int] = []
+    try:
+        while len(granted) < most and (descriptor := LIBC.inotify_init1(os.O_CLOEXEC)) >= 0:
+            granted.append(descriptor)
+    finally:
+        for descriptor in granted:
+            os.close(descriptor)
+    return len(granted)
+
+
 def _disk(new: Sequence[Wanted]) -> None:
     folder = podman("info", "--format={{.Store.GraphRoot}}").strip() if new else ""
-    needed = len(new) * DISK_PER_NODE + (0 if NodeImage().present() else DISK_FOR_IMAGE)
+    needed = sum(DISK[node.role] for node in new) + (0 if NodeImage().present() else DISK_FOR_IMAGE)
     if new and needed > (free := shutil.disk_usage(folder).free // 2**20):
         raise InputError(
             f"{len(new)} nodes need {needed} MiB of disk and {folder} has {free} MiB free",
