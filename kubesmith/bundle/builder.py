@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ from kubesmith.progress import Progress
 
 DEFAULT_KUBERNETES = "1.37.2"
 BLOBS = Path("blobs") / "sha256"
+# Raised whenever this code would make another layer, image or record from the same recipe: the store starts anew.
+FORMAT = 1
 
 
 def folder() -> Path:
@@ -69,15 +71,12 @@ def build(progress: Progress, kubernetes: str = DEFAULT_KUBERNETES, arch: str = 
         raise InputError(f"a bundle for {arch} cannot be built on {host}", fix=f"Build it on a machine with {arch}.")
     recipes = load_release(kubernetes)
     progress.total(len(recipes))
-    with locked(folder() / "lock", lambda pid: progress.start("bundle", f"waiting for the build of process {pid}")):
+    with locked(
+        folder() / "lock", lambda pid: progress.start("lock", f"waiting for the build of process {pid}")
+    ) as waited:
+        if waited:
+            progress.done("lock", "the other build has ended", changed=False)
         return _Build(recipes, kubernetes, host, progress).run()
-
-
-@dataclass(frozen=True)
-class _Base:
-    """The base layers: name → chain from the bottom, and the folder with their blobs."""
-
-    chains: dict[str, tuple[Layer, ...]]
 
 
 class _Build:
@@ -91,7 +90,7 @@ class _Build:
         self.scratch = folder() / "scratch"
         self.runner = Runner(folder() / "logs")
         self.store = Store(paths.cache() / "store")
-        self.base = _Base({})
+        self.chains: dict[str, tuple[Layer, ...]] = {}
         self._clean()
         path = toolchain.find_go(toolchain.go_needed(recipes), self.runner)
         self.go = gomod.Go(path, toolchain.environment(path, arch, self.scratch), toolchain.version(path))
@@ -106,10 +105,9 @@ class _Build:
     def run(self) -> Path:
         """Build what the store lacks and return the bundle's folder."""
         entries: dict[str, Entry] = {}
-        for stage in (lambda r: bool(r.layers), lambda r: not r.layers):
-            recipes = [recipe for recipe in self.recipes if stage(recipe)]
-            entries.update(self._stage(recipes))
-            self.base = _Base({**self.base.chains, **_chains(entries.values())})
+        for base in (True, False):
+            entries.update(self._stage([recipe for recipe in self.recipes if bool(recipe.layers) == base]))
+            self.chains = _chains(entries.values())
         shutil.rmtree(self.scratch, ignore_errors=True)
         return self._assemble([entries[recipe.name] for recipe in self.recipes])
 
@@ -135,7 +133,7 @@ class _Build:
         parts = [
             recipe.fingerprint(),
             self.arch,
-            _own_code(),
+            FORMAT,
             self.go.version if recipe.source.type == "gomod" else "",
             self.compiler if compiled else "",
             [[layer.blob.digest for layer in self._chain(name)] for name in used],
@@ -143,10 +141,10 @@ class _Build:
         return hashlib.sha256(canonical(parts)).hexdigest()[:20]
 
     def _chain(self, name: str) -> tuple[Layer, ...]:
-        if name not in self.base.chains:
-            known = ", ".join(sorted(self.base.chains)) or "none"
+        if name not in self.chains:
+            known = ", ".join(sorted(self.chains)) or "none"
             raise InputError(f"an image recipe names the base layer '{name}'", fix=f"Base layers are: {known}.")
-        return self.base.chains[name]
+        return self.chains[name]
 
     def _make_all(self, recipes: Sequence[Recipe], keys: dict[str, str]) -> dict[str, Entry]:
         """Build side by side as many as memory and processors allow; the first failure stops all."""
@@ -180,9 +178,9 @@ class _Build:
             self.progress.update(recipe.name, text)
 
         tell("downloading modules")
-        module = gomod.module_folder(self.go, recipe)
+        module = gomod.module_folder(self.go, recipe, self.runner)
         objects = folder() / "objects" / f"{recipe.name}-{recipe.version}-{self.arch}"
-        commands = gomod.compile_commands(self.go, recipe, objects, self.runner, tell)
+        commands = gomod.Compiler(self.go, recipe, self.runner, tell).build(objects)
         take = _Taker(recipe, module, commands)
         tell("packing")
         files = tuple(take.file(item, new) for item in recipe.files)
@@ -254,13 +252,6 @@ class _Build:
         return final
 
 
-def _own_code() -> str:
-    """Return a hash of the code that shapes a component, so that a change of it is never overlooked."""
-    modules = ("layers", "oci", "gomod", "debian", "elf", "builder")
-    content = [(Path(__file__).parent / f"{module}.py").read_bytes() for module in modules]
-    return hashlib.sha256(b"\0".join(content)).hexdigest()
-
-
 def purl(recipe: Recipe) -> str:
     """Return the package URL of what the recipe is made from."""
     source = recipe.source
@@ -323,7 +314,9 @@ class _Taker:
             return self._commands[item.command]
         path = self._module / item.module if item.module else self._recipe.folder / item.recipe
         if not path.is_file():
-            raise InputError(f"{self._recipe.name}: {path} does not exist, wanted for {item.path}", fix="Correct the recipe.")
+            raise InputError(
+                f"{self._recipe.name}: {path} does not exist, wanted for {item.path}", fix="Correct the recipe."
+            )
         return path
 
     def text(self, item: Item) -> bytes:
@@ -331,7 +324,9 @@ class _Taker:
         content = self.origin(item).read_text()
         for old, new in item.replace.items():
             if old not in content:
-                raise InputError(f"{self._recipe.name}: '{old}' does not occur in {item.path}", fix="Correct the recipe.")
+                raise InputError(
+                    f"{self._recipe.name}: '{old}' does not occur in {item.path}", fix="Correct the recipe."
+                )
             content = content.replace(old, new)
         return content.encode()
 
@@ -359,7 +354,9 @@ class _Taker:
         root = self._module / item.module
         files = sorted(path for path in root.rglob("*") if path.is_file())
         if not files:
-            raise InputError(f"{self._recipe.name}: {root} holds no file, wanted for {item.path}", fix="Correct the recipe.")
+            raise InputError(
+                f"{self._recipe.name}: {root} holds no file, wanted for {item.path}", fix="Correct the recipe."
+            )
         mode = int(item.mode, 8)
         return [LayerEntry(f"{item.path}/{path.relative_to(root)}", mode=mode, source=path) for path in files]
 
@@ -383,7 +380,8 @@ def _parts(entry: Entry) -> list[tuple[Path, Path]]:
     """Return where each file of a store entry is, and its place in a bundle."""
     blobs = f"{BLOBS}/"
     return [
-        (entry.path / path, Path(IMAGES) / path if path.startswith(blobs) else Path(path)) for path in entry.record["content"]
+        (entry.path / path, Path(IMAGES) / path if path.startswith(blobs) else Path(path))
+        for path in entry.record["content"]
     ]
 
 

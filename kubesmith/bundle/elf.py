@@ -49,8 +49,5 @@ def missing_libraries(own: Iterable[Entry], present: Iterable[str]) -> list[str]
     """Return "PATH needs LIBRARY" for each library that a file of ``own`` wants and no path of ``present`` is named."""
     names = {path.rpartition("/")[2] for path in present}
     return [
-        f"{entry.path} needs {library}"
-        for entry in own
-        for library in needed(entry.content)
-        if library not in names
+        f"{entry.path} needs {library}" for entry in own for library in needed(entry.content) if library not in names
     ]

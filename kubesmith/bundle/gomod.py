@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from kubesmith.bundle.process import Runner, output
 from kubesmith.bundle.recipe import Gomod, Recipe
-from kubesmith.errors import KubesmithError
+from kubesmith.errors import InputError, KubesmithError
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,18 @@ class Dependency:
     sum: str
 
 
-def module_folder(go: Go, recipe: Recipe) -> Path:
-    """Return where the recipe's module is unpacked, downloading and checking it first if need be."""
+def module_folder(go: Go, recipe: Recipe, runner: Runner) -> Path:
+    """Return where the recipe's module is unpacked, downloading it and checking it against ``go.sum`` if need be."""
     source = _source(recipe)
-    text = output([str(go.path), "mod", "download", "-json", source.module], env=go.env, cwd=recipe.folder)
-    found = json.loads(text)
-    if found["Version"] != source.version:
-        raise KubesmithError(
-            f"{recipe.folder / 'go.mod'} pins {source.module} {found['Version']}, component.yml says {source.version}",
+    runner.run(recipe.name, [str(go.path), "mod", "download", source.module], env=go.env, cwd=recipe.folder)
+    listing = [str(go.path), "list", "-m", "-f", "{{.Version}} {{.Dir}}", source.module]
+    version, _, folder = output(listing, env=go.env, cwd=recipe.folder).strip().partition(" ")
+    if version != source.version:
+        raise InputError(
+            f"{recipe.folder / 'go.mod'} pins {source.module} {version}, component.yml says {source.version}",
             fix="Make the two agree.",
         )
-    return Path(found["Dir"])
+    return Path(folder)
 
 
 def module_sum(recipe: Recipe) -> str:
@@ -52,7 +52,8 @@ def module_sum(recipe: Recipe) -> str:
         if line.startswith(prefix):
             return line.removeprefix(prefix)
     raise KubesmithError(
-        f"{recipe.folder / 'go.sum'} has no hash of {source.module} {source.version}", fix="Restore it: git checkout bundle/"
+        f"{recipe.folder / 'go.sum'} has no hash of {source.module} {source.version}",
+        fix="Restore it: git checkout bundle/",
     )
 
 
@@ -61,38 +62,46 @@ def _source(recipe: Recipe) -> Gomod:
     return recipe.source
 
 
-def download(go: Go, recipe: Recipe, runner: Runner) -> None:
-    """Download every module that the recipe pins; each is checked against ``go.sum``."""
-    runner.run(recipe.name, [str(go.path), "mod", "download", "-x"], env=go.env, cwd=recipe.folder)
+class Compiler:
+    """Builds the commands and C programs of one recipe; ``tell`` is given short texts on what is being done."""
 
+    def __init__(self, go: Go, recipe: Recipe, runner: Runner, tell: Callable[[str], None]) -> None:
+        self._go = go
+        self._recipe = recipe
+        self._runner = runner
+        self._tell = tell
 
-def compile_commands(go: Go, recipe: Recipe, target: Path, runner: Runner, tell: Callable[[str], None]) -> dict[str, Path]:
-    """Build the recipe's commands and C programs into the folder ``target``; return name → file.
+    def build(self, target: Path) -> dict[str, Path]:
+        """Build everything into the folder ``target`` and return name → file.
 
-    What is there already and up to date stays: Go compares the build ID.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    for name, package in recipe.build.commands.items():
-        tell(f"compiling {name}")
-        _build_go(go, recipe, package, target / name, runner, tell)
-    for name in recipe.build.programs:
-        tell(f"compiling {name}")
-        _build_c(go, recipe, name, target / name, runner)
-    return {name: target / name for name in [*recipe.build.commands, *recipe.build.programs]}
+        What is there already and up to date stays: Go compares the build ID.
+        """
+        target.mkdir(parents=True, exist_ok=True)
+        for name, package in self._recipe.build.commands.items():
+            self._tell(f"compiling {name}")
+            self._command(package, target / name)
+        for name in self._recipe.build.programs:
+            self._tell(f"compiling {name}")
+            self._program(name, target / name)
+        return {name: target / name for name in [*self._recipe.build.commands, *self._recipe.build.programs]}
 
+    def _command(self, package: str, file: Path) -> None:
+        build = self._recipe.build
+        link = ["-s", "-w", *(f"-X {name}={value}" for name, value in build.variables.items())]
+        if build.cgo:
+            link.append("-linkmode external -extldflags -static")
+        tags = ["-tags", ",".join(build.tags)] if build.tags else []
+        flags = ["-v", "-trimpath", "-buildvcs=false", *tags, "-ldflags", " ".join(link)]
+        env = {**self._go.env, "CGO_ENABLED": "1" if build.cgo else "0"}
+        command = [str(self._go.path), "build", *flags, "-o", str(file), package]
+        count = _Counter(file.name, self._tell)
+        self._runner.run(self._recipe.name, command, env=env, cwd=self._recipe.folder, line=count)
 
-def _build_go(
-    go: Go, recipe: Recipe, package: str, file: Path, runner: Runner, tell: Callable[[str], None]
-) -> None:
-    build = recipe.build
-    flags = ["-s", "-w", *(f"-X {name}={value}" for name, value in build.variables.items())]
-    if build.cgo:
-        flags.append("-linkmode external -extldflags -static")
-    tags = ["-tags", ",".join(build.tags)] if build.tags else []
-    command = [str(go.path), "build", "-v", "-trimpath", "-buildvcs=false", *tags, "-ldflags", " ".join(flags)]
-    counted = _Counter(file.name, tell)
-    env = {**go.env, "CGO_ENABLED": "1" if build.cgo else "0"}
-    runner.run(recipe.name, [*command, "-o", str(file), package], env=env, cwd=recipe.folder, line=counted)
+    def _program(self, name: str, file: Path) -> None:
+        program = self._recipe.build.programs[name]
+        source = module_folder(self._go, self._recipe, self._runner) / program.source
+        command = ["gcc", "-static", *program.flags, "-s", "-Wl,--build-id=none", "-o", str(file), source.name]
+        self._runner.run(self._recipe.name, command, cwd=source.parent)
 
 
 class _Counter:
@@ -104,16 +113,11 @@ class _Counter:
         self._packages = 0
 
     def __call__(self, line: str) -> None:
-        if re.fullmatch(r"[\w.~/@-]+", line):
+        if line.startswith("go: downloading "):
+            self._tell(line.removeprefix("go: "))
+        elif re.fullmatch(r"[\w.~/@-]+", line):
             self._packages += 1
             self._tell(f"compiling {self._command}: {self._packages} packages, {line}")
-
-
-def _build_c(go: Go, recipe: Recipe, name: str, file: Path, runner: Runner) -> None:
-    program = recipe.build.programs[name]
-    source = module_folder(go, recipe) / program.source
-    command = ["gcc", "-static", *program.flags, "-s", "-Wl,--build-id=none", "-o", str(file), source.name]
-    runner.run(recipe.name, command, cwd=source.parent)
 
 
 def dependencies(go: Go, files: list[Path]) -> list[Dependency]:

@@ -10,9 +10,8 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
-CHUNK = 1 << 20
 # The number of the capability in linux/capability.h.
 CAPABILITIES = {"net_bind_service": 10}
 VFS_CAP_REVISION_2_EFFECTIVE = 0x02000001
@@ -79,7 +78,7 @@ def _header(entry: Entry) -> tarfile.TarInfo:
     else:
         info.size = entry.source.stat().st_size if entry.source else len(entry.content)
     if entry.capability:
-        info.pax_headers["SCHILY.xattr.security.capability"] = capability_attribute(entry.capability)
+        info.pax_headers = {"SCHILY.xattr.security.capability": capability_attribute(entry.capability)}
     return info
 
 
@@ -107,7 +106,7 @@ def with_parents(entries: Iterable[Entry]) -> list[Entry]:
 def write_layer(entries: Iterable[Entry], target: BinaryIO) -> Blob:
     """Write an uncompressed layer to ``target``; the same entries give the same bytes on any machine and day."""
     hashing = _Hashing(target)
-    with tarfile.open(fileobj=hashing, mode="w", format=tarfile.PAX_FORMAT, copybufsize=CHUNK) as archive:  # type: ignore[arg-type]
+    with tarfile.TarFile(fileobj=cast("IO[bytes]", hashing), mode="w", format=tarfile.PAX_FORMAT) as archive:
         for entry in with_parents(entries):
             _add(archive, entry)
     return Blob("sha256:" + hashing.sha256.hexdigest(), hashing.size)

@@ -52,11 +52,6 @@ class Component:
     images: tuple[Image, ...] = ()
     features: tuple[str, ...] = ()
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files and of all distinct blobs."""
-        return sum(file.size for file in self.files) + sum(image.size for image in self.images)
-
 
 @dataclass(frozen=True)
 class Bundle:
@@ -74,7 +69,9 @@ class Bundle:
         for component in self.components:
             if component.name == name:
                 return component
-        raise KubesmithError(f"bundle {self.name} has no component '{name}'", fix="Build it again: runner.py bundle build")
+        raise KubesmithError(
+            f"bundle {self.name} has no component '{name}'", fix="Build it again: runner.py bundle build"
+        )
 
     def files(self) -> Iterator[File]:
         """Yield every file of every component."""
@@ -85,6 +82,14 @@ class Bundle:
         """Yield every image of every component."""
         for component in self.components:
             yield from component.images
+
+    def blob(self, digest: str) -> Path:
+        """Return the file of the blob ``digest`` (``sha256:…``)."""
+        return self.path / IMAGES / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def blob_size(self, digest: str) -> int:
+        """Return the size of the blob ``digest`` in bytes."""
+        return self.blob(digest).stat().st_size
 
 
 def canonical(value: object) -> bytes:

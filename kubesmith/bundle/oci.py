@@ -53,9 +53,7 @@ def config(recipe: ImageRecipe, layers: Sequence[Layer], arch: str, labels: Mapp
     }
 
 
-def put_image(
-    recipe: ImageRecipe, layers: Sequence[Layer], arch: str, labels: Mapping[str, str], blobs: Path
-) -> Image:
+def put_image(recipe: ImageRecipe, layers: Sequence[Layer], arch: str, labels: Mapping[str, str], blobs: Path) -> Image:
     """Write config and manifest into ``blobs`` and return the image; its layers are there already."""
     configuration = put_bytes(canonical(config(recipe, layers, arch, labels)), blobs)
     manifest = {

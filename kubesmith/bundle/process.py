@@ -62,9 +62,7 @@ class Runner:
                 fix=f"The whole output is in {log}; run it again once the cause is gone, what is finished is kept.",
             )
 
-    def _start(
-        self, command: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None
-    ) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None) -> subprocess.Popen[str]:
         guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         process = subprocess.Popen(
             [*guard, *command],

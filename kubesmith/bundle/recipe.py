@@ -185,12 +185,16 @@ def _read(file: Path) -> dict[str, object]:
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{file}: {error}", fix="Restore it from the repository: git checkout bundle/") from error
     if not isinstance(data, dict):
-        raise InputError(f"{file}: holds {type(data).__name__}, must be a mapping", fix="Restore it: git checkout bundle/")
+        raise InputError(
+            f"{file}: holds {type(data).__name__}, must be a mapping", fix="Restore it: git checkout bundle/"
+        )
     return data
 
 
 def _refuse(file: Path, error: ValidationError) -> InputError:
-    problems = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']} (seen: {e['input']!r:.80})" for e in error.errors()]
+    problems = [
+        f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']} (seen: {e['input']!r:.80})" for e in error.errors()
+    ]
     return InputError(f"{file}: " + "; ".join(problems), fix="Correct the recipe; docs/bundle.md lists its keys.")
 
 
@@ -205,7 +209,9 @@ def load_recipe(folder: Path) -> Recipe:
     if recipe.source.type == "gomod":
         for needed in ("go.mod", "go.sum"):
             if not (folder / needed).is_file():
-                raise InputError(f"{folder / needed} is missing: a gomod source is pinned by it", fix="git checkout bundle/")
+                raise InputError(
+                    f"{folder / needed} is missing: a gomod source is pinned by it", fix="git checkout bundle/"
+                )
     return recipe
 
 

