@@ -242,11 +242,12 @@ def check(document: Document, file: str) -> Spec:
     spec = _validated(data, document, problems)
     if spec is not None:
         wrong = {problem.path for problem in problems}
+        wrong |= {_meant(path) for path in wrong}
         for path, message, hint in rules.broken(spec):
-            if not _explained(path, wrong):
-                problems.append(Problem(*document.position(path), path, message, hint))
             if len(problems) >= MOST_PROBLEMS:
                 break
+            if not _explained(path, wrong):
+                problems.append(Problem(*document.position(path), path, message, hint))
     if problems or spec is None:
         raise SpecError(file, problems)
     return spec
@@ -266,6 +267,15 @@ def _validated(data: dict[str, Any], document: Document, problems: list[Problem]
                 seen.add(path)
                 _take_out(data, path, missing=detail["type"] == "missing")
     return None
+
+
+def _meant(path: Path) -> Path:
+    """Return the path that a misspelt one stands for, so that "adress" is not also told as a missing address."""
+    *above, last = path
+    if not isinstance(last, str):
+        return path
+    near = difflib.get_close_matches(last[:80], known_keys(tuple(above)), n=1)
+    return (*above, *near) if near else path
 
 
 def _explained(path: Path, wrong: set[Path]) -> bool:

@@ -1,0 +1,295 @@
+"""Cluster files that are right, and a table of those that are not with the exact sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+import pytest
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import load, spec
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
+
+INVENTORIES = Path(__file__).parents[3] / "inventories"
+LAB = "cluster: {name: lab}\nprovider: podman\n"
+METAL = "cluster: {name: m}\nprovider: ssh\nnodes:\n"
+CP = "  - {name: cp1, role: control-plane, address: 192.168.10.11}\n"
+
+
+def check(text: str) -> spec.Spec:
+    return spec.check(load.parse(text.encode(), "f"), "f")
+
+
+def sentences(text: str) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        check(text)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("file", sorted(INVENTORIES.glob("*/cluster.yml")), ids=lambda file: file.parent.name)
+def test_the_files_we_ship_are_right(file: Path) -> None:
+    assert spec.read(file).machines()
+
+
+def test_the_least_that_a_lab_needs() -> None:
+    lab = check(LAB)
+    assert [node.name for node in lab.machines()] == ["cp1"]
+    assert lab.cluster.kubernetes == spec.VERSIONS[-1]
+    assert lab.network.calico.encapsulation == "vxlan"
+
+
+def test_counted_nodes_get_names() -> None:
+    nodes = check(LAB + "control_planes: 3\nworkers: 2\n").machines()
+    assert [(node.name, node.role) for node in nodes] == [
+        ("cp1", "control-plane"),
+        ("cp2", "control-plane"),
+        ("cp3", "control-plane"),
+        ("w1", "worker"),
+        ("w2", "worker"),
+    ]
+
+
+@pytest.mark.parametrize("wanted", ["1.37.2", "v1.37.2", "1.37", "stable"])
+def test_a_version_may_be_exact_a_minor_or_stable(wanted: str) -> None:
+    assert check(f"cluster: {{name: a, kubernetes: {wanted}}}\nprovider: podman\n").cluster.kubernetes == "1.37.2"
+
+
+def test_a_spec_cannot_be_changed() -> None:
+    lab = check(LAB)
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        lab.lab = True  # type: ignore[misc]
+
+
+BAD = {
+    "eight mistakes at once": (
+        """\
+clustr: {}
+cluster:
+  name: Bad_Name
+  kubernetes: 1.99
+  kubernets: 1
+provider: ssh
+nodes:
+  - {name: a, address: 10.0.0.300}
+  - {name: a, address: 192.168.1.2}
+network:
+  pods: 10.96.0.0/16
+  calico: {mtu: "big"}
+lab: 1
+""",
+        [
+            "f:1:1: clustr: is not a known setting; did you mean cluster?",
+            "f:3:3: cluster.name: 'Bad_Name' is not a name: lower-case letters, digits and inner hyphens",
+            "f:4:3: cluster.kubernetes: '1.99' is not a Kubernetes version that this release builds: 1.37.2, or stable",
+            "f:5:3: cluster.kubernets: is not a known setting; did you mean kubernetes?",
+            "f:7:1: nodes: there is no control plane; give one node 'role: control-plane'",
+            "f:8:15: nodes[0].address: '10.0.0.300' is not an IPv4 address such as 192.168.56.10",
+            "f:9:6: nodes[1].name: 'a' is the name of nodes[0] too; rename one",
+            "f:10:1: network.services: 10.96.0.0/12 overlaps network.pods 10.96.0.0/16; "
+            "choose ranges that share no address",
+            "f:12:12: network.calico.mtu: 'big' is not a whole number",
+            "f:13:1: lab: 1 is not true or false",
+        ],
+    ),
+    "an empty file": ("", ["f:1:1: is nothing, not a mapping; begin with 'cluster:'"]),
+    "a list": ("- a\n", ["f:1:1: is ['a'], not a mapping; begin with 'cluster:'"]),
+    "no cluster": ("provider: podman\n", ["f:1:1: cluster: is missing; it has no default"]),
+    "an empty cluster": ("cluster:\nprovider: podman\n", ["f:1:1: cluster: nothing is not a mapping"]),
+    "no name": ("cluster: {}\nprovider: podman\n", ["f:1:1: cluster.name: is missing; it has no default"]),
+    "a name that is too long": (
+        f"cluster: {{name: {'a' * 33}}}\nprovider: podman\n",
+        [f"f:1:11: cluster.name: '{'a' * 33}' has 33 characters, the most is 32"],
+    ),
+    "a name that is a number": (
+        "cluster: {name: 5}\nprovider: podman\n",
+        ['f:1:11: cluster.name: 5 is not text; write "5" in quotes'],
+    ),
+    "a setting unlike any other": (
+        LAB + "network: {colour: red}\n",
+        [
+            "f:3:11: network.colour: is not a known setting; "
+            "settings here are calico, dns_domain, nodes, pods, proxy, services"
+        ],
+    ),
+    "a word that is not a choice": (
+        "cluster: {name: a}\nprovider: podmann\nnodes: [{name: a, role: control-plane, address: 10.1.1.1}]\n",
+        ["f:2:1: provider: 'podmann' is not one of 'podman', 'vagrant' or 'ssh'; did you mean podman?"],
+    ),
+    "a role misspelt does not also claim that there is no control plane": (
+        METAL + "  - {name: a, role: controlplane, address: 10.1.1.1}\n",
+        [
+            "f:4:15: nodes[0].role: 'controlplane' is not one of 'control-plane' or 'worker'; "
+            "did you mean control-plane?"
+        ],
+    ),
+    "counts out of range": (
+        LAB + "control_planes: 9\nworkers: -1\n",
+        ["f:3:1: control_planes: 9 is more than 7", "f:4:1: workers: -1 is less than 0"],
+    ),
+    "half a worker": (LAB + "workers: 2.5\n", ["f:3:1: workers: '2.5' is not a whole number"]),
+    "a port beyond the last": (
+        METAL + "  - {name: a, role: control-plane, address: 10.1.1.1, port: 70000}\n",
+        ["f:4:55: nodes[0].port: 70000 is more than 65535"],
+    ),
+    "nodes as a mapping": (
+        "cluster: {name: a}\nnodes: {a: 10.1.1.1}\n",
+        ["f:2:1: nodes: {'a': '10.1.1.1'} is not a list"],
+    ),
+    "a node as a word": (METAL + CP + "  - w1\n", ["f:5:5: nodes[1]: 'w1' is not a mapping"]),
+    "a node without a name": (
+        METAL + CP + "  - {address: 10.1.1.1}\n  - {address: 10.1.1.2}\n",
+        [
+            "f:5:5: nodes[1].name: is missing; it has no default",
+            "f:6:5: nodes[2].name: is missing; it has no default",
+        ],
+    ),
+    "a host's address for a network's": (
+        LAB + "network: {pods: 10.244.0.1/16}\n",
+        ["f:3:11: network.pods: '10.244.0.1/16' has host bits set: the network is 10.244.0.0/16"],
+    ),
+    "a network without a length": (
+        LAB + "network: {pods: 10.244.0.0}\n",
+        [
+            "f:3:11: network.pods: '10.244.0.0' is not an IPv4 network in CIDR notation such as 10.244.0.0/16",
+        ],
+    ),
+    "a network that is none": (
+        LAB + "network: {pods: 10.244.0.0/33, services: fd00::/108}\n",
+        [
+            "f:3:11: network.pods: '10.244.0.0/33' is not an IPv4 network in CIDR notation such as 10.244.0.0/16",
+            "f:3:32: network.services: 'fd00::/108' is not an IPv4 network in CIDR notation such as 10.244.0.0/16",
+        ],
+    ),
+    "networks that overlap": (
+        LAB + "network: {pods: 10.96.0.0/16, nodes: 10.96.8.0/24}\n",
+        [
+            "f:3:1: network.services: 10.96.0.0/12 overlaps network.pods 10.96.0.0/16; "
+            "choose ranges that share no address",
+            "f:3:31: network.nodes: 10.96.8.0/24 overlaps network.pods 10.96.0.0/16; "
+            "choose ranges that share no address",
+            "f:3:31: network.nodes: 10.96.8.0/24 overlaps network.services 10.96.0.0/12; "
+            "choose ranges that share no address",
+        ],
+    ),
+    "too few pod addresses": (
+        LAB + "workers: 4\nnetwork: {pods: 10.244.0.0/24}\n",
+        [
+            "f:4:11: network.pods: 10.244.0.0/24 has room for 4 nodes (a /26 each), the cluster has 5; "
+            "take a larger network"
+        ],
+    ),
+    "a pod network smaller than a block": (
+        LAB + "network: {pods: 10.244.0.0/27}\n",
+        [
+            "f:3:11: network.pods: 10.244.0.0/27 has room for 0 nodes (a /26 each), the cluster has 1; "
+            "take a larger network"
+        ],
+    ),
+    "a service network that the API server refuses": (
+        LAB + "network: {services: 11.0.0.0/8}\n",
+        [
+            "f:3:11: network.services: 11.0.0.0/8 has the prefix length 8, the API server takes 12 to 24 here; "
+            "for example 10.96.0.0/16"
+        ],
+    ),
+    "a node inside the service network": (
+        METAL + "  - {name: a, role: control-plane, address: 10.96.0.10}\n",
+        [
+            "f:4:36: nodes[0].address: 10.96.0.10 lies in network.services 10.96.0.0/12; "
+            "keep node addresses out of both ranges"
+        ],
+    ),
+    "an address twice": (
+        METAL + CP + "  - {name: w1, address: 192.168.10.11}\n",
+        ["f:5:16: nodes[1].address: 192.168.10.11 is the address of cp1 too; give each its own"],
+    ),
+    "a name twice": (
+        METAL + CP + "  - {name: cp1, address: 192.168.10.12}\n",
+        ["f:5:6: nodes[1].name: 'cp1' is the name of nodes[0] too; rename one"],
+    ),
+    "no control plane": (
+        LAB + "control_planes: 0\nworkers: 1\n",
+        ["f:3:1: control_planes: there is no control plane; give one node 'role: control-plane'"],
+    ),
+    "an even number of etcd members": (
+        LAB + "control_planes: 2\n",
+        ["f:3:1: control_planes: 2 control planes make 2 etcd members, an even number; take 1, 3 or 5"],
+    ),
+    "nodes listed and counted": (
+        LAB + "workers: 2\nnodes: [{name: cp1, role: control-plane}]\n",
+        ["f:3:1: workers: is given beside nodes; list the nodes or count them, not both"],
+    ),
+    "machines that exist without addresses": (
+        METAL + "  - {name: cp1, role: control-plane}\n",
+        ["f:4:5: nodes[0].address: cp1 has no address; provider ssh needs the address of each node"],
+    ),
+    "machines that exist, but none listed": (
+        "cluster: {name: a}\nworkers: 3\n",
+        ["f:1:1: nodes: provider ssh makes no machines and none is listed; list each with name, role and address"],
+    ),
+    "an endpoint inside the cluster": (
+        "cluster: {name: a, endpoint: 10.97.0.1}\nprovider: podman\n",
+        ["f:1:20: cluster.endpoint: 10.97.0.1 lies in network.services 10.96.0.0/12; take one outside both ranges"],
+    ),
+    "labels and taints": (
+        LAB + 'nodes: [{name: cp1, role: control-plane, labels: {"a b": x, rack: 12}, taints: [gpu]}]\n',
+        [
+            "f:3:51: nodes[0].labels.a b: 'a b' is not a label key such as tier or example.org/tier",
+            'f:3:61: nodes[0].labels.rack: 12 is not text; write "12" in quotes',
+            "f:3:81: nodes[0].taints[0]: 'gpu' is not a taint such as dedicated=gpu:NoSchedule",
+        ],
+    ),
+    "a registry without what it needs, and a rule between settings broken too": (
+        LAB + "runtime: {registries: [{mirrors: [{}]}, {upstream: a b}]}\nnetwork: {services: 11.0.0.0/8}\n",
+        [
+            "f:3:24: runtime.registries[0].upstream: is missing; it has no default",
+            "f:3:35: runtime.registries[0].mirrors[0].url: is missing; it has no default",
+            "f:3:42: runtime.registries[1].upstream: 'a b' is not a registry's host",
+            "f:4:11: network.services: 11.0.0.0/8 has the prefix length 8, the API server takes 12 to 24 here; "
+            "for example 10.96.0.0/16",
+        ],
+    ),
+    "kubeadm patches of the wrong type": (
+        LAB + "kubeadm: {kubelet: 3, cert_sans: [-x]}\n",
+        [
+            "f:3:11: kubeadm.kubelet: 3 is not a mapping",
+            "f:3:35: kubeadm.cert_sans[0]: '-x' is not a host name or address",
+        ],
+    ),
+    "a misspelt setting is not also told as missing": (
+        METAL + "  - {name: cp1, role: control-plane, adress: 10.1.1.1}\n  - {name: w1, rolle: worker}\n",
+        [
+            "f:4:38: nodes[0].adress: is not a known setting; did you mean address?",
+            "f:5:5: nodes[1].address: w1 has no address; provider ssh needs the address of each node",
+            "f:5:16: nodes[1].rolle: is not a known setting; did you mean role?",
+        ],
+    ),
+    "a misspelt role": (
+        METAL + "  - {name: cp1, rolle: control-plane, address: 10.1.1.1}\n",
+        ["f:4:17: nodes[0].rolle: is not a known setting; did you mean role?"],
+    ),
+    "an unprintable setting": (
+        LAB + '"qu\\nx": 1\n',
+        [
+            "f:3:1: 'qu\\nx': is not a known setting; settings here are access, cluster, control_planes, kubeadm, lab, "
+            "network, nodes, plugin, provider, runtime, workers"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD.values(), ids=BAD.keys())
+def test_a_bad_file_is_told_in_exact_sentences(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
+
+
+def big(nodes: int) -> str:
+    rows = [f"  - {{name: w{n}, address: 172.{16 + n // 65536}.{n // 256 % 256}.{n % 256}}}\n" for n in range(1, nodes)]
+    return METAL + CP + "".join(rows) + "network: {pods: 10.128.0.0/9}\n"
+
+
+def test_five_thousand_nodes_are_read() -> None:
+    assert len(check(big(5000)).machines()) == 5000
+
+
+def test_a_mistake_in_every_one_of_five_thousand_nodes_is_cut_short() -> None:
+    assert len(sentences(big(5000).replace("address:", "adress:"))) == 200
