@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-
 from ansible_collections.kubesmith.cluster.plugins.module_utils.bundle import select_images
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import BundleAction
 

@@ -49,7 +49,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = self._task.args
         dest = Path(arguments["dest"]).expanduser()
         source = arguments.get("src", "/etc/kubernetes/admin.conf")
-        read = self._execute_module(module_name="ansible.builtin.slurp", module_args={"src": source}, task_vars=task_vars)
+        read = self._execute_module(
+            module_name="ansible.builtin.slurp", module_args={"src": source}, task_vars=task_vars
+        )
         if read.get("failed"):
             if self._task.check_mode:
                 return {"changed": True, "dest": str(dest), "msg": f"{source} does not exist yet"}

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import calico
 
 DOCUMENTATION = r"""
@@ -51,8 +50,10 @@ options:
 """
 
 EXAMPLES = r"""
-manifest: "{{ lookup('ansible.builtin.file', 'calico.yml') | kubesmith.cluster.calico_manifest(encapsulation='vxlan',
-  pod_cidr='10.244.0.0/16', mtu=0, interface_mtu=1500, block_size=26, node_address_detection='kubernetes-internal-ip') }}"
+manifest: >-
+  {{ lookup('ansible.builtin.file', 'calico.yml') | kubesmith.cluster.calico_manifest(
+    encapsulation='vxlan', pod_cidr='10.244.0.0/16', mtu=0, interface_mtu=1500, block_size=26,
+    node_address_detection='kubernetes-internal-ip') }}
 """
 
 RETURN = r"""

@@ -41,7 +41,7 @@ options:
     elements: str
     default: []
   extra_args:
-    description: Further arguments of the kubelet, as V({name: value}).
+    description: Further arguments of the kubelet, each name with its value.
     type: dict
     default: {}
 """

@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-files: "{{ [{'upstream': 'docker.io', 'mirrors': [{'url': 'https://mirror.example'}]}] | kubesmith.cluster.registry_files }}"
+files: "{{ [{'upstream': 'docker.io', 'mirrors': [{'url': mirror}]}] | kubesmith.cluster.registry_files }}"
 """
 
 RETURN = r"""

@@ -9,7 +9,6 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import read_bundle
 
 DOCUMENTATION = r"""
@@ -32,7 +31,7 @@ options:
 """
 
 EXAMPLES = r"""
-version: "{{ lookup('kubesmith.cluster.bundle_component', 'kubernetes', bundle='~/.cache/kubesmith/bundle/current').version }}"
+version: "{{ lookup('kubesmith.cluster.bundle_component', 'kubernetes', bundle=folder).version }}"
 """
 
 RETURN = r"""
@@ -53,5 +52,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         rows = {row["name"]: row for row in bundle["components"]}
         unknown = sorted(set(terms) - set(rows))
         if unknown:
-            raise AnsibleLookupError(f"bundle {root} has no component {', '.join(unknown)}; it has {', '.join(sorted(rows))}")
+            raise AnsibleLookupError(
+                f"bundle {root} has no component {', '.join(unknown)}; it has {', '.join(sorted(rows))}"
+            )
         return [{key: rows[name][key] for key in rows[name] if key not in ("files", "images")} for name in terms]

@@ -9,7 +9,6 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-
 from ansible_collections.kubesmith.cluster.plugins.module_utils.bundle import BundleError, image
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import read_bundle
 

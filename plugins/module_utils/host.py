@@ -4,54 +4,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Optional
+
 BEGIN = "# BEGIN kubesmith kubeadm cluster"
 END = "# END kubesmith kubeadm cluster"
 BRIDGE_SYSCTLS = {"net.bridge.bridge-nf-call-iptables": "1", "net.bridge.bridge-nf-call-ip6tables": "1"}
 MANAGED = "# Managed by kubesmith.\n"
 
 
-def default_sysctls(modules):
+def default_sysctls(modules: Container[str]) -> dict[str, str]:
     """Return the sysctls that Kubernetes wants; those of bridges only where br_netfilter provides them."""
     wanted = {"net.ipv4.ip_forward": "1"}
     return dict(wanted, **BRIDGE_SYSCTLS) if "br_netfilter" in modules else wanted
 
 
-def fstab_without_swap(text):
+def fstab_without_swap(text: str) -> str:
     """Return ``text`` of /etc/fstab with each swap line turned into a comment."""
     return "".join("# swap off: " + line if _is_swap(line) else line for line in text.splitlines(keepends=True))
 
 
-def _is_swap(line):
+def _is_swap(line: str) -> bool:
     fields = line.split("#", 1)[0].split()
     return len(fields) >= 3 and fields[2] == "swap"
 
 
-def active_swaps(proc_swaps):
+def active_swaps(proc_swaps: str) -> list[str]:
     """Return the devices and files of /proc/swaps."""
     return [line.split()[0] for line in proc_swaps.splitlines()[1:] if line.strip()]
 
 
-def modules_text(modules):
+def modules_text(modules: Sequence[str]) -> Optional[str]:
     """Return the content of a modules-load.d file, or None when it should not exist."""
     return MANAGED + "".join(f"{name}\n" for name in modules) if modules else None
 
 
-def sysctl_text(sysctls):
+def sysctl_text(sysctls: Mapping[str, Any]) -> Optional[str]:
     """Return the content of a sysctl.d file, or None when it should not exist."""
     return MANAGED + "".join(f"{key} = {value}\n" for key, value in sorted(sysctls.items())) if sysctls else None
 
 
-def sysctl_path(key):
+def sysctl_path(key: str) -> str:
     """Return the file below /proc/sys of a sysctl; a slash form keeps dots inside names (interfaces)."""
     return "/proc/sys/" + (key if "/" in key else key.replace(".", "/"))
 
 
-def same_value(live, wanted):
+def same_value(live: str, wanted: Any) -> bool:
     """Tell whether two sysctl values are equal; the kernel separates several numbers by tabs."""
     return live.split() == str(wanted).split()
 
 
-def hosts_text(text, hosts):
+def hosts_text(text: str, hosts: Mapping[str, str]) -> str:
     """Return /etc/hosts with one block of ours; ``hosts`` is {name: address}.
 
     A name in the block appears on no other line: resolvers take the first one, and distributions write
@@ -65,7 +68,7 @@ def hosts_text(text, hosts):
     return "\n".join(kept + block) + "\n" if kept or block else ""
 
 
-def _outside_block(lines):
+def _outside_block(lines: Iterable[str]) -> Iterator[str]:
     inside = False
     for line in lines:
         if line.strip() == BEGIN:
@@ -76,7 +79,7 @@ def _outside_block(lines):
             yield line
 
 
-def _without(line, names):
+def _without(line: str, names: Container[str]) -> Optional[str]:
     """Return a hosts line without ``names``, untouched if it has none, None if nothing but its address is left."""
     content, mark, comment = line.partition("#")
     fields = content.split()

@@ -7,13 +7,17 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 BLOCK = tarfile.BLOCKSIZE
 NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
+Row = Mapping[str, Any]
 
 
-def parse_images(listing):
+def parse_images(listing: str) -> dict[str, str]:
     """Return {reference: digest} of the table that ``ctr images ls`` prints."""
     found = {}
     for line in listing.splitlines()[1:]:
@@ -23,19 +27,19 @@ def parse_images(listing):
     return found
 
 
-def missing(wanted, present):
+def missing(wanted: Sequence[Row], present: Mapping[str, str]) -> list[Row]:
     """Return the wanted image rows that are absent or under another digest; ``present`` is {reference: digest}."""
     return [row for row in wanted if present.get(row["ref"]) != row["digest"]]
 
 
-def needed_blobs(rows, present):
+def needed_blobs(rows: Sequence[Row], present: Container[str]) -> list[str]:
     """Return the digests to send for image ``rows``, each once, those in ``present`` left out, in a stable order."""
     wanted = dict.fromkeys(blob for row in rows for blob in (row["digest"], *row["blobs"]))
     return [blob for blob in wanted if blob not in present]
 
 
-def index_json(rows, descriptors):
-    """Return the index.json (bytes) of an archive that holds image ``rows``; ``descriptors`` is {digest: descriptor}."""
+def index_json(rows: Sequence[Row], descriptors: Mapping[str, Row]) -> bytes:
+    """Return index.json, as bytes, of an archive with image ``rows``; ``descriptors`` is {digest: descriptor}."""
     manifests = []
     for row in rows:
         descriptor = {key: descriptors[row["digest"]][key] for key in ("mediaType", "digest", "size")}
@@ -45,7 +49,7 @@ def index_json(rows, descriptors):
     return json.dumps(index).encode()
 
 
-def write_archive(out, index, blobs):
+def write_archive(out: int, index: bytes, blobs: Mapping[str, Path]) -> None:
     """Write an OCI archive to the file descriptor ``out``; ``blobs`` is {digest: path}.
 
     File content goes from file to pipe inside the kernel (sendfile): the archive exists nowhere, not even in memory.
@@ -53,7 +57,7 @@ def write_archive(out, index, blobs):
     _member(out, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     _member(out, "index.json", index)
     for digest, path in blobs.items():
-        with open(path, "rb") as source:
+        with path.open("rb") as source:
             size = os.fstat(source.fileno()).st_size
             _write(out, _header("blobs/" + digest.replace(":", "/", 1), size))
             _send(out, source.fileno(), size)
@@ -61,24 +65,24 @@ def write_archive(out, index, blobs):
     _write(out, b"\0" * (2 * BLOCK))
 
 
-def _member(out, name, content):
+def _member(out: int, name: str, content: bytes) -> None:
     _write(out, _header(name, len(content)) + content + b"\0" * (-len(content) % BLOCK))
 
 
-def _header(name, size):
+def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = 0o644
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def _write(out, content):
+def _write(out: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(out, view) :]
 
 
-def _send(out, source, size):
+def _send(out: int, source: int, size: int) -> None:
     offset = 0
     while offset < size:
         sent = os.sendfile(out, source, offset, size - offset)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Optional
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import journal, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, journal, run
 
 ETC = "/etc/kubernetes"
 ADMIN = f"{ETC}/admin.conf"
@@ -23,7 +25,7 @@ OWN_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 ABSENT, PARTIAL, COMPLETE = "absent", "partial", "complete"
 
 
-def membership(root="/"):
+def membership(root: str = "/") -> str:
     """Return how far a node is a cluster member: absent, partial (kubeadm was stopped in the middle) or complete.
 
     The kubelet's own certificate is the proof. ``kubeadm init`` makes kubelet.conf point to it near its end, the
@@ -39,13 +41,13 @@ def membership(root="/"):
     return PARTIAL if conf or static_pods(root) or any(path.exists() for path in leftovers) else ABSENT
 
 
-def static_pods(root="/"):
+def static_pods(root: str = "/") -> list[str]:
     """Return the names of the control plane's static pod manifests on a node."""
     folder = Path(root) / "etc/kubernetes/manifests"
     return [name for name in CONTROL_PLANE if (folder / f"{name}.yaml").exists()]
 
 
-def control_plane(root="/"):
+def control_plane(root: str = "/") -> str:
     """Return how far a node is a control plane: absent, partial or complete."""
     found = static_pods(root)
     if not found:
@@ -55,25 +57,25 @@ def control_plane(root="/"):
     return COMPLETE if whole and admin and membership(root) == COMPLETE else PARTIAL
 
 
-def _text(path):
+def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return ""
 
 
-def kubectl(*args, timeout=30, stdin=None):
+def kubectl(*args: str, timeout: float = 30, stdin: Optional[str] = None) -> Result:
     """Run kubectl as the cluster's administrator on a control plane; return its Result."""
     return run([KUBECTL, "--kubeconfig", ADMIN, *args], timeout=timeout, stdin=stdin)
 
 
-def api_error():
+def api_error() -> str:
     """Return why the API server is not ready, or an empty string if it is."""
     result = kubectl("get", "--raw=/readyz", "--request-timeout=5s", timeout=15)
     return "" if result.rc == 0 else last_line(result.said)
 
 
-def missing_addons():
+def missing_addons() -> list[str]:
     """Return which of the two addons of kubeadm the cluster lacks: coredns, kube-proxy."""
     args = ["get", "deployment/coredns", "daemonset/kube-proxy", "--namespace=kube-system"]
     result = kubectl(*args, "--ignore-not-found", "--output=name")
@@ -82,18 +84,18 @@ def missing_addons():
     return [name for name in ("coredns", "kube-proxy") if f"/{name}" not in result.out]
 
 
-def node_names():
+def node_names() -> list[str]:
     """Return the names of the cluster's nodes; an empty list where the API does not answer."""
     result = kubectl("get", "nodes", "--output=json")
     return [item["metadata"]["name"] for item in json.loads(result.out)["items"]] if result.rc == 0 else []
 
 
-def reset(node_socket=SOCKET, timeout=180):
+def reset(timeout: float = 180) -> Result:
     """Undo what an interrupted kubeadm left on this node; return kubeadm's Result."""
-    return run([KUBEADM, "reset", "--force", "--cleanup-tmp-dir", f"--cri-socket={node_socket}"], timeout=timeout)
+    return run([KUBEADM, "reset", "--force", "--cleanup-tmp-dir", f"--cri-socket={SOCKET}"], timeout=timeout)
 
 
-def first_error(said):
+def first_error(said: str) -> str:
     """Return the first thing that kubeadm called an error: what follows it is mostly a consequence.
 
     Preflight errors come together, one line each: all of them are returned.
@@ -108,13 +110,13 @@ def first_error(said):
     return last_line(said)
 
 
-def last_line(said):
+def last_line(said: str) -> str:
     """Return the last line that is not empty, or "no output"."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1] if lines else "no output"
 
 
-def explain(what, said):
+def explain(what: str, said: str) -> str:
     """Return a failure's message: what failed, kubeadm's first error, the end of its output, the kubelet's journal."""
     plain = [line for line in said.splitlines() if "\x1b[" not in line]  # coloured: its long list of kernel options
     text = f"{what}: {first_error(said)}\n--- kubeadm said last:\n" + "\n".join(plain[-20:])
@@ -122,7 +124,7 @@ def explain(what, said):
     return text if tail.startswith("-- No entries") else f"{text}\n--- the kubelet's journal ends with:\n{tail}"
 
 
-def redact(text, *secrets):
+def redact(text: str, *secrets: str) -> str:
     """Return ``text`` with each secret replaced."""
     for secret in secrets:
         if secret:
@@ -130,7 +132,14 @@ def redact(text, *secrets):
     return text
 
 
-def registration(name, address, labels, taints, ignore, extra_args, socket=SOCKET):
+def registration(
+    name: str,
+    address: str,
+    labels: Mapping[str, str],
+    taints: Sequence[str],
+    ignore: Sequence[str],
+    extra_args: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return a v1beta4 nodeRegistration.
 
     ``labels`` is {key: value}, ``taints`` a list of ``key=value:Effect``. The kubelet may not label itself with
@@ -141,9 +150,9 @@ def registration(name, address, labels, taints, ignore, extra_args, socket=SOCKE
     if own:
         arguments.append({"name": "node-labels", "value": own})
     arguments += [{"name": key, "value": str(value)} for key, value in sorted(extra_args.items())]
-    wanted = {
+    wanted: dict[str, Any] = {
         "name": name,
-        "criSocket": socket,
+        "criSocket": SOCKET,
         "imagePullPolicy": "IfNotPresent",
         "imagePullSerial": False,
         "kubeletExtraArgs": arguments,
@@ -154,7 +163,7 @@ def registration(name, address, labels, taints, ignore, extra_args, socket=SOCKE
     return wanted
 
 
-def may_label_itself(key):
+def may_label_itself(key: str) -> bool:
     """Tell whether a kubelet may set this label on its own node (admission plugin NodeRestriction)."""
     prefix = key.rpartition("/")[0]
     if key in OWN_LABELS or re.search(r"(^|\.)(kubelet|node)\.kubernetes\.io$", prefix):
@@ -162,7 +171,7 @@ def may_label_itself(key):
     return not re.search(r"(^|\.)(kubernetes|k8s)\.io$", prefix)
 
 
-def parse_taint(text):
+def parse_taint(text: str) -> dict[str, str]:
     """Return {key, value, effect} of ``key=value:Effect`` or ``key:Effect``."""
     pair, _, effect = text.rpartition(":")
     key, _, value = pair.partition("=")

@@ -8,7 +8,9 @@ import json
 import os
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils import host, kubeadm, systemd
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
@@ -21,7 +23,7 @@ VERSION_COMMANDS = {
 }
 
 
-def gather(versions=False):
+def gather(versions: bool = False) -> dict[str, Any]:
     """Return the whole state of this node; ``versions`` also asks each program for its version, which takes longer."""
     facts = system()
     facts.update(
@@ -37,7 +39,7 @@ def gather(versions=False):
     return facts
 
 
-def system():
+def system() -> dict[str, Any]:
     """Return what kind of machine and operating system this is."""
     release = os_release(_text("/etc/os-release"))
     return {
@@ -53,19 +55,19 @@ def system():
     }
 
 
-def os_release(text):
+def os_release(text: str) -> dict[str, str]:
     """Return the settings of /etc/os-release."""
     rows = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip().strip("\"'") for key, _, value in rows}
 
 
-def memory_mib(meminfo):
+def memory_mib(meminfo: str) -> int:
     """Return the total memory of /proc/meminfo in MiB, 0 where it is not said."""
     found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
     return int(found.group(1)) // 1024 if found else 0
 
 
-def interfaces(ip_json):
+def interfaces(ip_json: str) -> dict[str, Any]:
     """Return {name: {mtu, addresses}} of ``ip -json address``; pods' and tunnels' interfaces are left out."""
     rows = json.loads(ip_json or "[]")
     return {
@@ -78,7 +80,7 @@ def interfaces(ip_json):
     }
 
 
-def tunnel_driver(name):
+def tunnel_driver(name: str) -> bool:
     """Tell whether this kernel can make tunnel interfaces of a kind: loaded, built in, or loadable."""
     file = name.replace("-", "_")
     if Path(f"/sys/module/{file}").is_dir():
@@ -88,14 +90,14 @@ def tunnel_driver(name):
     return bool(re.search(rf"/{file}\.ko", listed)) or can_make_link(name)
 
 
-def can_make_link(kind):
-    """Tell whether the kernel makes links of a kind, by making one in a network namespace that ends with the command."""
+def can_make_link(kind: str) -> bool:
+    """Tell whether the kernel makes links of a kind, by one in a network namespace that ends with the command."""
     ends = ["remote", "192.0.2.1", "local", "192.0.2.2"]
     extra = {"vxlan": ["id", "1", "dstport", "4789"], "ipip": ends}[kind]
     return run(["unshare", "--net", "ip", "link", "add", "probe", "type", kind, *extra], timeout=20).rc == 0
 
 
-def service(name):
+def service(name: str) -> dict[str, bool]:
     """Return whether a systemd unit is installed, enabled and active."""
     state = systemd.properties(name)
     return {
@@ -105,14 +107,14 @@ def service(name):
     }
 
 
-def version(args):
+def version(args: Sequence[str]) -> str:
     """Return the version a program tells of itself, without its v; an empty string where it is not installed."""
     said = run(args, timeout=30)
     found = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", said.out)
     return found.group(1) if said.rc == 0 and found else ""
 
 
-def problems(facts):
+def problems(facts: Mapping[str, Any]) -> list[str]:
     """Return what makes a host unfit for a node, one sentence each with its remedy."""
     found = []
     if not facts["systemd"]:
@@ -122,7 +124,7 @@ def problems(facts):
     return found
 
 
-def _text(path):
+def _text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

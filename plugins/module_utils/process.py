@@ -9,7 +9,9 @@ import fcntl
 import os
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Optional, Union
 
 LOCKS = "/run/lock"
 
@@ -21,20 +23,28 @@ class CommandError(Exception):
 class Result:
     """What a command answered: return code, standard output and standard error as text."""
 
-    def __init__(self, rc, out, err):
+    def __init__(self, rc: int, out: str, err: str) -> None:
         self.rc = rc
         self.out = out
         self.err = err
 
     @property
-    def said(self):
+    def said(self) -> str:
         """Everything the command said, errors last."""
         return (self.out + "\n" + self.err).strip()
 
 
-def run(args, stdin=None, timeout=None, pass_fds=(), env=None):
+def run(
+    args: Sequence[str],
+    stdin: Optional[str] = None,
+    timeout: Optional[float] = None,
+    pass_fds: Sequence[int] = (),
+    env: Optional[Mapping[str, str]] = None,
+) -> Result:
     """Run ``args`` without a shell and return its Result; a missing program is return code 127, a timeout 124."""
-    environment = dict(os.environ, LC_ALL="C.UTF-8", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    environment = dict(
+        os.environ, LC_ALL="C.UTF-8", PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    )
     environment.update(env or {})
     try:
         done = subprocess.run(
@@ -56,11 +66,11 @@ def run(args, stdin=None, timeout=None, pass_fds=(), env=None):
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def _text(raw):
+def _text(raw: Union[str, bytes, None]) -> str:
     return raw.decode(errors="replace") if isinstance(raw, bytes) else raw or ""
 
 
-def must(args, **options):
+def must(args: Sequence[str], **options: Any) -> str:
     """Run ``args`` and return standard output; raise CommandError with what it said when it fails."""
     result = run(args, **options)
     if result.rc != 0:
@@ -69,7 +79,7 @@ def must(args, **options):
 
 
 @contextlib.contextmanager
-def lock(name, timeout):
+def lock(name: str, timeout: float) -> Iterator[int]:
     """Hold the node-wide lock ``name``; yield its file descriptor.
 
     Give the descriptor to child processes (``pass_fds``): a command that outlives a broken connection then still
@@ -86,18 +96,17 @@ def lock(name, timeout):
         os.close(handle)
 
 
-def _acquire(handle, name, deadline):
+def _acquire(handle: int, name: str, deadline: float) -> None:
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise CommandError(f"another run is still busy with {name} on this node") from None
             time.sleep(0.2)
 
 
-def journal(unit, lines=15):
+def journal(unit: str, lines: int = 15) -> str:
     """Return the last lines of a unit's journal, for a failure's message."""
     said = run(["journalctl", "--no-pager", "--output=short-iso", "-n", str(lines), "-u", unit], timeout=20)
     return said.out.strip() if said.rc == 0 else said.said

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Optional
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
 
@@ -21,7 +23,7 @@ PROPERTIES = (
 )
 
 
-def properties(unit):
+def properties(unit: str) -> dict[str, str]:
     """Return the PROPERTIES of a unit as strings; an unknown unit has LoadState not-found."""
     said = run(["systemctl", "show", "--property=" + ",".join(PROPERTIES), unit], timeout=30)
     rows = (line.partition("=") for line in said.out.splitlines())
@@ -29,7 +31,7 @@ def properties(unit):
     return {key: found.get(key, "") for key in PROPERTIES}
 
 
-def stale_reason(state, watched):
+def stale_reason(state: Mapping[str, str], watched: Sequence[str]) -> str:
     """Return why a running unit must be restarted to use what is in place, or an empty string.
 
     Its program was replaced (the kernel knows), or a watched file is newer than its start. Neither depends on a
@@ -44,7 +46,7 @@ def stale_reason(state, watched):
     started = start_time(state["ExecMainStartTimestampMonotonic"], time.time(), time.monotonic())
     for path in [state["FragmentPath"], *state["DropInPaths"].split(), *watched]:
         try:
-            changed = os.stat(path).st_mtime
+            changed = Path(path).stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):
             continue
         if started is not None and changed > started:
@@ -52,14 +54,14 @@ def stale_reason(state, watched):
     return ""
 
 
-def program_replaced(pid):
+def program_replaced(pid: str) -> bool:
     """Tell whether the program file of process ``pid`` (a string) has been replaced or removed since it started."""
     try:
-        return os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)")
+        return str(Path(f"/proc/{pid}/exe").readlink()).endswith(" (deleted)")
     except OSError:
         return False
 
 
-def start_time(monotonic_us, now, monotonic):
+def start_time(monotonic_us: str, now: float, monotonic: float) -> Optional[float]:
     """Return a unit's start as seconds since the epoch, from its microseconds since boot; None if it never started."""
     return now - monotonic + int(monotonic_us) / 1e6 if monotonic_us.isdigit() and int(monotonic_us) else None

@@ -4,29 +4,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Sequence
+from typing import Any, Optional
 
-def unready(objects, nodes, namespaces):
+Item = dict[str, Any]
+
+
+def unready(objects: Iterable[Item], nodes: Sequence[str], namespaces: Container[str]) -> list[str]:
     """Return one sentence for each thing that is not ready.
 
     ``objects`` are items of ``kubectl get nodes,pods,daemonsets,deployments -o json``; every name in ``nodes`` must be
     a Ready node, and every workload and pod of ``namespaces`` must be up.
     """
-    by_kind = {}
+    by_kind: dict[str, list[Item]] = {}
     for item in objects:
         by_kind.setdefault(item["kind"], []).append(item)
-    inside = lambda kind: [item for item in by_kind.get(kind, ()) if item["metadata"]["namespace"] in namespaces]  # noqa: E731
+
+    def inside(kind: str) -> list[Item]:
+        return [item for item in by_kind.get(kind, ()) if item["metadata"]["namespace"] in namespaces]
+
     found = nodes_unready(by_kind.get("Node", ()), nodes)
     found += [reason for item in inside("DaemonSet") for reason in daemonset_unready(item)]
     found += [reason for item in inside("Deployment") for reason in deployment_unready(item)]
     return found + [f"{name(item)}: {pod_reason(item)}" for item in inside("Pod") if pod_reason(item)]
 
 
-def name(item):
+def name(item: Item) -> str:
     """Return ``namespace/name`` of an object."""
     return "{namespace}/{name}".format(**item["metadata"])
 
 
-def nodes_unready(items, wanted):
+def nodes_unready(items: Iterable[Item], wanted: Sequence[str]) -> list[str]:
     """Return a sentence for each wanted node that is not registered or not Ready."""
     states = {item["metadata"]["name"]: ready_condition(item) for item in items}
     found = [f"node {node} is not registered" for node in wanted if node not in states]
@@ -36,13 +44,13 @@ def nodes_unready(items, wanted):
     return found
 
 
-def ready_condition(item):
+def ready_condition(item: Item) -> Item:
     """Return the condition Ready of a node or pod, or an empty dictionary."""
     conditions = item.get("status", {}).get("conditions", ())
     return next((condition for condition in conditions if condition["type"] == "Ready"), {})
 
 
-def daemonset_unready(item):
+def daemonset_unready(item: Item) -> list[str]:
     """Return a sentence if a DaemonSet is not rolled out to all of its nodes."""
     status = item.get("status", {})
     wanted = status.get("desiredNumberScheduled", 0)
@@ -53,7 +61,7 @@ def daemonset_unready(item):
     return []
 
 
-def deployment_unready(item):
+def deployment_unready(item: Item) -> list[str]:
     """Return a sentence if a Deployment is not rolled out."""
     status = item.get("status", {})
     wanted = item["spec"].get("replicas", 1)
@@ -64,7 +72,7 @@ def deployment_unready(item):
     return []
 
 
-def pod_reason(item):
+def pod_reason(item: Item) -> str:
     """Return why a pod is not up, or an empty string if it is (or ended well)."""
     status = item.get("status", {})
     phase = status.get("phase", "Pending")
@@ -73,17 +81,19 @@ def pod_reason(item):
     where = item["spec"].get("nodeName")
     reasons = [reason for reason in map(container_reason, containers(status)) if reason]
     if not where:
-        reasons += [c["message"] for c in status.get("conditions", ()) if c["type"] == "PodScheduled" and c.get("message")]
+        reasons += [
+            c["message"] for c in status.get("conditions", ()) if c["type"] == "PodScheduled" and c.get("message")
+        ]
     detail = "; ".join(reasons) or status.get("message") or "its containers have not reported ready"
     return f"{phase} on {where or 'no node'}: {detail}"
 
 
-def containers(status):
+def containers(status: Item) -> list[Item]:
     """Return the states of a pod's containers, init containers first."""
     return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
 
 
-def container_reason(container):
+def container_reason(container: Item) -> str:
     """Return why a container does not run, or an empty string."""
     state = container.get("state", {})
     restarts = f", {container['restartCount']} restarts" if container.get("restartCount") else ""
@@ -98,7 +108,7 @@ def container_reason(container):
     return ""
 
 
-def failing_container(item):
+def failing_container(item: Item) -> Optional[str]:
     """Return the name of the container whose log explains an unready pod, or None."""
     statuses = containers(item.get("status", {}))
     bad = [container for container in statuses if container_reason(container)]

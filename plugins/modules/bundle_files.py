@@ -37,7 +37,7 @@ options:
     description: Set by the action plugin, the architecture of the bundle.
     type: str
   pushed:
-    description: Set by the action plugin, files that were sent, as V({sha256: path}).
+    description: Set by the action plugin, files that were sent, each sha256 with its path.
     type: dict
     default: {}
 attributes:
@@ -69,25 +69,27 @@ sent:
 """
 
 import os
+from pathlib import Path
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import bundle, files
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock
 
 
-def wrong(row):
+def wrong(row: bundle.Row) -> Optional[tuple[str, str]]:
     """Return (what is in place, what should be) of a file, or None where it is right."""
     path, mode = row["install"], int(row["mode"], 8)
     seen = files.sha256(path)
-    if seen == row["sha256"] and files.mode_of(path) == mode and not os.path.islink(path):
+    if seen == row["sha256"] and files.mode_of(path) == mode and not Path(path).is_symlink():
         return None
     before = "absent" if seen is None else f"sha256 {seen}, mode {files.mode_of(path):04o}"
     return before, f"sha256 {row['sha256']}, mode {mode:04o}"
 
 
-def install(row, source, incoming):
+def install(row: bundle.Row, source: Optional[Path], incoming: str) -> None:
     """Put one file in place; BundleError if the bundle's copy is not what its description says."""
-    if not files.copy_checked(source, row["install"], row["sha256"], int(row["mode"], 8)):
+    if source is None or not files.copy_checked(source, row["install"], row["sha256"], int(row["mode"], 8)):
         raise bundle.BundleError(
             f"{source} is not the file that bundle.json describes (sha256 {row['sha256']}): "
             "the bundle was changed or damaged; build it again"
@@ -95,7 +97,7 @@ def install(row, source, incoming):
     bundle.place(incoming, row["sha256"]).unlink(missing_ok=True)
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={
@@ -118,11 +120,13 @@ def main():
         module.fail_json(msg=str(error))
 
 
-def work(wanted, check_mode):
+def work(wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Install what is wrong; return the module's answer, with ``missing`` when the node lacks sources."""
     bundle.accept(wanted["pushed"], wanted["incoming"])
     todo = [(row, found) for row, found in ((row, wrong(row)) for row in wanted["files"]) if found]
-    sources = {row["path"]: bundle.find(wanted["root"], wanted["incoming"], row["path"], row["sha256"]) for row, _ in todo}
+    sources = {
+        row["path"]: bundle.find(wanted["root"], wanted["incoming"], row["path"], row["sha256"]) for row, _ in todo
+    }
     missing = {row["sha256"]: row["path"] for row, _ in todo if sources[row["path"]] is None}
     answer = {
         "changed": bool(todo),

@@ -45,7 +45,7 @@ options:
     description: Set by the action plugin, the architecture of the bundle.
     type: str
   pushed:
-    description: Set by the action plugin, blobs that were sent, as V({sha256: path}).
+    description: Set by the action plugin, blobs that were sent, each sha256 with its path.
     type: dict
     default: {}
 attributes:
@@ -83,6 +83,9 @@ sent:
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import bundle, files, images
@@ -92,7 +95,7 @@ CTR = "/usr/local/bin/ctr"
 NAMESPACE = ["--namespace", "k8s.io"]
 
 
-def present(check_mode):
+def present(check_mode: bool) -> dict[str, str]:
     """Return {reference: digest} of containerd's images."""
     listing = run([CTR, *NAMESPACE, "images", "ls"], timeout=60)
     if listing.rc == 0:
@@ -102,28 +105,36 @@ def present(check_mode):
     raise CommandError(f"containerd does not answer: {listing.said}\nIts journal ends with:\n{journal('containerd')}")
 
 
-def import_archive(rows, descriptors, blobs, timeout, handle):
+def import_archive(
+    rows: Sequence[images.Row],
+    descriptors: Mapping[str, images.Row],
+    blobs: Mapping[str, Path],
+    timeout: int,
+    handle: int,
+) -> None:
     """Import image ``rows`` from ``blobs`` ({digest: path}); CommandError with what ctr said when it fails.
 
     What ctr says goes to a file: a full pipe would stop ctr, and with it the archive that is being written.
     """
     command = ["timeout", str(timeout), CTR, *NAMESPACE, "images", "import", "-"]
+    reader, writer = os.pipe()
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, pass_fds=(handle,))
+        process = subprocess.Popen(command, stdin=reader, stdout=said, stderr=said, pass_fds=(handle,))
+        os.close(reader)
         broken = ""
         try:
-            images.write_archive(process.stdin.fileno(), images.index_json(rows, descriptors), blobs)
+            images.write_archive(writer, images.index_json(rows, descriptors), blobs)
         except BrokenPipeError:
             broken = "the import ended early"
         finally:
-            process.stdin.close()
+            os.close(writer)
             code = process.wait()
         if code != 0 or broken:
             said.seek(0)
             raise CommandError(f"ctr images import: {said.read().strip()[-2000:] or broken or f'return code {code}'}")
 
 
-def sources(wanted, digests):
+def sources(wanted: Mapping[str, Any], digests: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
     """Return ({digest: path}, {hexadecimal sha256: path in the bundle}) of blobs at hand and of blobs to be sent."""
     found, missing = {}, {}
     for digest in digests:
@@ -137,7 +148,7 @@ def sources(wanted, digests):
     return found, missing
 
 
-def work(wanted, check_mode, handle):
+def work(wanted: Mapping[str, Any], check_mode: bool, handle: int) -> dict[str, Any]:
     """Import what is missing; return the module's answer, with ``missing`` when the node lacks blobs."""
     bundle.accept(wanted["pushed"], wanted["incoming"])
     before = present(check_mode)
@@ -165,7 +176,7 @@ def work(wanted, check_mode, handle):
     return answer
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={

@@ -71,26 +71,27 @@ changed_files:
   returned: always
 """
 
-import glob
-import os
 import shlex
 import tempfile
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, run
 
 
-def differs(row):
+def differs(row: Mapping[str, Any]) -> bool:
     """Tell whether a file's content or mode is not as wanted."""
     return files.read(row["path"]) != row["content"] or files.mode_of(row["path"]) != int(row["mode"], 8)
 
 
-def validate(row, check_mode):
+def validate(row: Mapping[str, Any], check_mode: bool) -> None:
     """Run a file's validator on its new content; CommandError if it objects."""
     if not row["validate"]:
         return
-    with tempfile.NamedTemporaryFile("w", suffix=os.path.basename(row["path"]), encoding="utf-8") as trial:
+    with tempfile.NamedTemporaryFile("w", suffix=Path(row["path"]).name, encoding="utf-8") as trial:
         trial.write(row["content"])
         trial.flush()
         command = [part.replace("%s", trial.name) for part in shlex.split(row["validate"])]
@@ -101,13 +102,13 @@ def validate(row, check_mode):
         raise CommandError(f"{row['path']} is not valid, the old one stays: {result.err.strip() or result.out.strip()}")
 
 
-def unwanted(patterns, wanted, marker):
+def unwanted(patterns: Sequence[str], wanted: Container[str], marker: str) -> list[str]:
     """Return files that match ``patterns``, are not in ``wanted`` and hold ``marker``."""
-    found = sorted(path for pattern in patterns for path in glob.glob(pattern))
+    found = sorted(str(path) for pattern in patterns for path in Path("/").glob(pattern.lstrip("/")))
     return [path for path in found if path not in wanted and marker in (files.read(path) or "")]
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     row = {
         "path": {"type": "path", "required": True},
@@ -134,7 +135,7 @@ def main():
             for row in rows:
                 files.put(row["path"], row["content"], int(row["mode"], 8))
             for path in gone:
-                os.unlink(path)
+                files.remove(path)
     except (CommandError, OSError) as error:
         module.fail_json(msg=str(error))
     changed = [row["path"] for row in rows] + gone

@@ -32,7 +32,7 @@ options:
     type: dict
   hosts:
     description:
-      - Names and addresses for C(/etc/hosts), as V({name: address}).
+      - Names and addresses for C(/etc/hosts), each name with its address.
       - They are kept in one block, and taken off every other line, so that a host's own name is its node address.
     type: dict
     default: {}
@@ -66,6 +66,10 @@ actions:
 """
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, host
@@ -80,53 +84,53 @@ SYSCTL = "/etc/sysctl.d/99-zz-kubesmith.conf"  # after 99-sysctl.conf, which is 
 class Preparation:
     """Collects what has to change, and changes it unless in check mode."""
 
-    def __init__(self, check_mode):
+    def __init__(self, check_mode: bool) -> None:
         self.check_mode = check_mode
-        self.actions = []
-        self.diff = []
+        self.actions: list[str] = []
+        self.diff: list[files.Difference] = []
 
-    def do(self, text, action):
+    def do(self, text: str, action: Callable[[], Any]) -> None:
         """Note ``text`` and, outside check mode, run ``action``."""
         self.actions.append(text)
         if not self.check_mode:
             action()
 
-    def file(self, path, wanted):
+    def file(self, path: str, wanted: Optional[str]) -> None:
         """Give ``path`` the text ``wanted``, or remove it for None."""
         before = files.read(path)
         if before == wanted:
             return
         self.diff.append(files.difference(path, before, wanted))
         if wanted is None:
-            self.do(f"remove {path}", lambda: os.unlink(path))
+            self.do(f"remove {path}", partial(files.remove, path))
         else:
-            self.do(f"write {path}", lambda: files.put(path, wanted, files.mode_of(path) or 0o644))
+            self.do(f"write {path}", partial(files.put, path, wanted, files.mode_of(path) or 0o644))
 
-    def swap(self):
+    def swap(self) -> None:
         """Turn swap off, now and at boot."""
         active = host.active_swaps(files.read("/proc/swaps") or "")
         if active:
-            self.do(f"swap off: {', '.join(active)}", lambda: must(["swapoff", "--all"], timeout=300))
+            self.do(f"swap off: {', '.join(active)}", partial(must, ["swapoff", "--all"], timeout=300))
         fstab = files.read(FSTAB)
         if fstab is not None:
             self.file(FSTAB, host.fstab_without_swap(fstab))
         for unit in swap_units():
-            self.do(f"mask {unit}", lambda unit=unit: must(["systemctl", "mask", "--now", unit], timeout=60))
+            self.do(f"mask {unit}", partial(must, ["systemctl", "mask", "--now", unit], timeout=60))
 
-    def modules(self, names):
+    def modules(self, names: Sequence[str]) -> None:
         """Load kernel modules, now and at boot."""
         for name in names:
             if not module_present(name):
-                self.do(f"load kernel module {name}", lambda name=name: must(["modprobe", name], timeout=60))
+                self.do(f"load kernel module {name}", partial(must, ["modprobe", name], timeout=60))
         self.file(MODULES_LOAD, host.modules_text(names))
 
-    def sysctls(self, wanted):
+    def sysctls(self, wanted: Mapping[str, Any]) -> None:
         """Set sysctls, now and at boot."""
         self.file(SYSCTL, host.sysctl_text(wanted))
         for key, value in sorted(wanted.items()):
             self.sysctl(key, value)
 
-    def sysctl(self, key, value):
+    def sysctl(self, key: str, value: Any) -> None:
         """Set one live sysctl."""
         path = host.sysctl_path(key)
         live = files.read(path)
@@ -135,35 +139,34 @@ class Preparation:
         if live is None or not host.same_value(live, value):
             shown = "absent" if live is None else live.strip()
             self.diff.append(files.difference(key, f"{shown}\n", f"{value}\n"))
-            self.do(f"{key}: {shown} → {value}", lambda: write_sysctl(path, key, value))
+            self.do(f"{key}: {shown} → {value}", partial(write_sysctl, path, key, value))
 
 
-def swap_units():
+def swap_units() -> list[str]:
     """Return the swap units that systemd would start again at boot (fstab, GPT, zram), masked ones left out."""
     listing = run(["systemctl", "list-units", "--type=swap", "--all", "--plain", "--no-legend"], timeout=30)
     rows = [line.split() for line in listing.out.splitlines()]
     return sorted(row[0] for row in rows if len(row) > 3 and row[0].endswith(".swap") and row[1] == "loaded")
 
 
-def module_present(name):
+def module_present(name: str) -> bool:
     """Tell whether a kernel module is loaded or built in (which may leave no trace in /sys/module)."""
     name = name.replace("-", "_")
-    if os.path.isdir(f"/sys/module/{name}"):
+    if Path(f"/sys/module/{name}").is_dir():
         return True
     built_in = files.read(f"/lib/modules/{os.uname().release}/modules.builtin") or ""
     return any(line.rsplit("/", 1)[-1].replace("-", "_") == f"{name}.ko" for line in built_in.splitlines())
 
 
-def write_sysctl(path, key, value):
+def write_sysctl(path: str, key: str, value: Any) -> None:
     """Set a live sysctl; CommandError where the kernel refuses."""
     try:
-        with open(path, "w", encoding="ascii") as out:
-            out.write(str(value))
+        Path(path).write_text(str(value), encoding="ascii")
     except OSError as error:
         raise CommandError(f"the kernel refused {key} = {value}: {error.strerror}") from error
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={

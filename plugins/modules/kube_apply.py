@@ -47,18 +47,22 @@ applied:
   returned: when something was applied
 """
 
+from collections.abc import Sequence
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError
 
 
-def none_exist(manifest, timeout):
+def none_exist(manifest: str, timeout: int) -> bool:
     """Tell whether the cluster has none of the manifest's objects; comparing each with nothing would take seconds."""
-    result = kubeadm.kubectl("get", "--filename=-", "--ignore-not-found", "--output=name", stdin=manifest, timeout=timeout)
+    result = kubeadm.kubectl(
+        "get", "--filename=-", "--ignore-not-found", "--output=name", stdin=manifest, timeout=timeout
+    )
     return result.rc == 0 and not result.out.strip()
 
 
-def difference(manifest, options, timeout):
+def difference(manifest: str, options: Sequence[str], timeout: int) -> str:
     """Return kubectl's difference, an empty string where nothing differs; CommandError if it cannot tell."""
     result = kubeadm.kubectl("diff", *options, "--filename=-", stdin=manifest, timeout=timeout)
     if result.rc == 0:
@@ -68,7 +72,7 @@ def difference(manifest, options, timeout):
     raise CommandError(f"kubectl diff: {result.err.strip() or result.out.strip()}")
 
 
-def apply(manifest, options, timeout):
+def apply(manifest: str, options: Sequence[str], timeout: int) -> list[str]:
     """Apply the manifest; return what kubectl said, a line for each object."""
     result = kubeadm.kubectl("apply", *options, "--filename=-", stdin=manifest, timeout=timeout)
     if result.rc != 0:
@@ -76,7 +80,7 @@ def apply(manifest, options, timeout):
     return result.out.strip().splitlines()
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={
@@ -89,7 +93,9 @@ def main():
     manifest, timeout = module.params["manifest"], module.params["timeout"]
     options = ["--server-side", "--force-conflicts", f"--field-manager={module.params['field_manager']}"]
     if module.check_mode and kubeadm.api_error():
-        module.exit_json(changed=True, diff={"prepared": "there is no cluster yet: the whole manifest would be applied\n"})
+        module.exit_json(
+            changed=True, diff={"prepared": "there is no cluster yet: the whole manifest would be applied\n"}
+        )
     try:
         if none_exist(manifest, timeout):
             seen = "none of the objects exists\n"

@@ -13,9 +13,13 @@ description:
   - Only adds and corrects. Labels and taints that are not named stay, since controllers set some, too.
 options:
   nodes:
-    description: V({node: {labels: {key: value}, taints: [key=value:Effect]}}).
+    description: For each node C(labels), a dictionary, and C(taints), a list of V(key=value:Effect).
     type: dict
     required: true
+  timeout:
+    description: Seconds to wait until the nodes are registered.
+    type: int
+    default: 60
 attributes:
   check_mode:
     support: full
@@ -42,26 +46,29 @@ actions:
 """
 
 import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError
 
 
-def lacking_labels(node, wanted):
+def lacking_labels(node: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
     """Return the wanted labels that a node has not, or has with another value."""
     seen = node["metadata"].get("labels", {})
     return {key: str(value) for key, value in wanted.items() if seen.get(key) != str(value)}
 
 
-def lacking_taints(node, wanted):
+def lacking_taints(node: Mapping[str, Any], wanted: Sequence[str]) -> list[str]:
     """Return the wanted taints (``key=value:Effect``) that a node has not."""
     seen = {(t["key"], t.get("value", ""), t["effect"]) for t in node["spec"].get("taints", ())}
     parsed = {text: kubeadm.parse_taint(text) for text in wanted}
     return [text for text, t in parsed.items() if (t["key"], t.get("value", ""), t["effect"]) not in seen]
 
 
-def commands(name, labels, taints):
+def commands(name: str, labels: Mapping[str, str], taints: Sequence[str]) -> list[list[str]]:
     """Return kubectl's arguments that give a node its labels and taints."""
     found = []
     if labels:
@@ -71,24 +78,34 @@ def commands(name, labels, taints):
     return found
 
 
-def change(arguments):
+def change(arguments: Sequence[str]) -> None:
     """Run one command; CommandError when it fails."""
     result = kubeadm.kubectl(*arguments)
     if result.rc != 0:
         raise CommandError(f"kubectl {' '.join(arguments[:3])}: {kubeadm.last_line(result.said)}")
 
 
-def work(wanted, check_mode):
+def known_nodes(wanted: Mapping[str, Any], deadline: float, check_mode: bool) -> dict[str, Any]:
+    """Return the cluster's nodes by name, once it has all that are wanted; CommandError if it never does.
+
+    A kubelet registers its node a moment after kubeadm has ended.
+    """
+    while True:
+        result = kubeadm.kubectl("get", "nodes", "--output=json")
+        items = json.loads(result.out)["items"] if result.rc == 0 else []
+        known = {item["metadata"]["name"]: item for item in items}
+        unknown = sorted(set(wanted) - set(known))
+        if not unknown or check_mode:
+            return known
+        if time.monotonic() > deadline:
+            said = kubeadm.last_line(result.said) if result.rc else f"it has {', '.join(sorted(known))}"
+            raise CommandError(f"the cluster has no node {', '.join(unknown)}: {said}")
+        time.sleep(1)
+
+
+def work(wanted: Mapping[str, Any], timeout: int, check_mode: bool) -> dict[str, Any]:
     """Correct the nodes; return the module's answer."""
-    result = kubeadm.kubectl("get", "nodes", "--output=json")
-    if result.rc != 0:
-        if check_mode:
-            return {"changed": False, "actions": []}
-        raise CommandError(f"the API server does not answer: {kubeadm.last_line(result.said)}")
-    known = {item["metadata"]["name"]: item for item in json.loads(result.out)["items"]}
-    unknown = sorted(set(wanted) - set(known))
-    if unknown and not check_mode:
-        raise CommandError(f"the cluster has no node {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    known = known_nodes(wanted, time.monotonic() + timeout, check_mode)
     actions, diff = [], []
     for name in sorted(set(wanted) & set(known)):
         labels = lacking_labels(known[name], wanted[name].get("labels") or {})
@@ -101,11 +118,14 @@ def work(wanted, check_mode):
     return {"changed": bool(actions), "actions": actions, "diff": diff}
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
-    module = AnsibleModule(argument_spec={"nodes": {"type": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"nodes": {"type": "dict", "required": True}, "timeout": {"type": "int", "default": 60}},
+        supports_check_mode=True,
+    )
     try:
-        module.exit_json(**work(module.params["nodes"], module.check_mode))
+        module.exit_json(**work(module.params["nodes"], module.params["timeout"], module.check_mode))
     except CommandError as error:
         module.fail_json(msg=str(error))
 

@@ -57,6 +57,7 @@ unready:
 
 import json
 import time
+from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm, workloads
@@ -64,7 +65,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm, 
 PODS_EXPLAINED = 3
 
 
-def look(nodes, namespaces):
+def look(nodes: Sequence[str], namespaces: Sequence[str]) -> tuple[list[workloads.Item], list[str]]:
     """Return (objects, what is not ready)."""
     kinds = "nodes,pods,daemonsets,deployments" if namespaces else "nodes"
     result = kubeadm.kubectl("get", kinds, "--all-namespaces", "--output=json", "--request-timeout=10s")
@@ -74,19 +75,21 @@ def look(nodes, namespaces):
     return objects, workloads.unready(objects, nodes, namespaces)
 
 
-def evidence(objects, namespaces):
+def evidence(objects: Sequence[workloads.Item], namespaces: Sequence[str]) -> str:
     """Return what the cluster says about the first pods that are not ready."""
     pods = [item for item in objects if item["kind"] == "Pod" and item["metadata"]["namespace"] in namespaces]
     bad = [item for item in pods if workloads.pod_reason(item)]
     return "\n".join(pod_evidence(item) for item in bad[:PODS_EXPLAINED])
 
 
-def pod_evidence(item):
+def pod_evidence(item: workloads.Item) -> str:
     """Return the last events and log lines of a pod."""
     namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
     fields = "--output=custom-columns=REASON:.reason,MESSAGE:.message"
     selector = f"--field-selector=involvedObject.name={name}"
-    events = kubeadm.kubectl("get", "events", "-n", namespace, selector, "--sort-by=.lastTimestamp", "--no-headers", fields)
+    events = kubeadm.kubectl(
+        "get", "events", "-n", namespace, selector, "--sort-by=.lastTimestamp", "--no-headers", fields
+    )
     text = f"--- {namespace}/{name}, events:\n" + "\n".join(events.said.splitlines()[-5:])
     container = workloads.failing_container(item)
     if container:
@@ -95,7 +98,7 @@ def pod_evidence(item):
     return text
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={

@@ -57,6 +57,7 @@ actions:
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
@@ -65,7 +66,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils.process import C
 TRIAL = "/run/kubesmith-kubeadm.yml"
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={
@@ -82,7 +83,7 @@ def main():
         module.fail_json(msg=str(error))
 
 
-def work(module, handle):
+def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
     """Bring the control plane to complete; return the module's answer."""
     config, path, timeout = (module.params[key] for key in ("config", "path", "timeout"))
     before = files.read(path)
@@ -102,7 +103,7 @@ def work(module, handle):
     return {"changed": True, "found": found, "actions": actions, "diff": diff}
 
 
-def validate(config, path, check_mode):
+def validate(config: str, path: str, check_mode: bool) -> None:
     """Write the configuration to ``path`` once kubeadm finds it valid."""
     files.put(TRIAL, config, 0o600)
     try:
@@ -115,7 +116,7 @@ def validate(config, path, check_mode):
         files.remove(TRIAL)
 
 
-def finish(found, path, timeout, check_mode, handle):
+def finish(found: str, path: str, timeout: int, check_mode: bool, handle: int) -> list[str]:
     """Wait for a complete control plane's API server and install missing addons; return what was done."""
     if found != kubeadm.COMPLETE:
         raise CommandError(
@@ -134,7 +135,7 @@ def finish(found, path, timeout, check_mode, handle):
     return [f"kubeadm init phase addon {name}" for name in missing]
 
 
-def wait_for_api(timeout):
+def wait_for_api(timeout: int) -> None:
     """Return when the API server is ready; CommandError after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -142,12 +143,14 @@ def wait_for_api(timeout):
         if not error:
             return
         if time.monotonic() > deadline:
-            what = f"the control plane is complete, but its API server was not ready within {timeout} s; it is not reset"
+            what = (
+                f"the control plane is complete, but its API server was not ready within {timeout} s; it is not reset"
+            )
             raise CommandError(kubeadm.explain(what, error))
         time.sleep(1)
 
 
-def clean():
+def clean() -> None:
     """Reset a control plane that was never completed; CommandError where it seems to be somebody's after all."""
     others = kubeadm.node_names()[1:]
     if others:
@@ -160,13 +163,15 @@ def clean():
         raise CommandError(kubeadm.explain("an interrupted kubeadm init could not be cleaned up", result.said))
 
 
-def init(path, timeout, handle):
+def init(path: str, timeout: int, handle: int) -> None:
     """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
     result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))
     if result.rc != 0:
         raise CommandError(kubeadm.explain("kubeadm init failed", result.said))
     if kubeadm.control_plane() != kubeadm.COMPLETE:
-        raise CommandError(kubeadm.explain("kubeadm init ended well, yet the control plane is not complete", result.said))
+        raise CommandError(
+            kubeadm.explain("kubeadm init ended well, yet the control plane is not complete", result.said)
+        )
 
 
 if __name__ == "__main__":

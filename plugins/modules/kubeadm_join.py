@@ -9,7 +9,7 @@ short_description: Make a host a worker of a cluster
 version_added: 0.1.0
 author: kubesmith maintainers
 description:
-  - Runs C(kubeadm join) with a token and the pinned CA of the cluster; an interrupted join is cleaned up and done again.
+  - Runs C(kubeadm join) with a token and the cluster's pinned CA; an interrupted join is cleaned up and done again.
   - A host that is a member already is left alone.
   - The token is in a file that only root can read and that is removed afterwards, never in arguments or messages.
 options:
@@ -20,7 +20,7 @@ options:
     description: Bootstrap token. Needed by a host that is not a member yet.
     type: str
   ca_cert_hashes:
-    description: Pins of the cluster's CA (V(sha256:…)); without one nothing is joined. Needed as O(token) is.
+    description: Pins of the cluster's CA (V(sha256:…)); without one nothing is joined.
     type: list
     elements: str
     default: []
@@ -33,7 +33,9 @@ options:
     type: str
     required: true
   labels:
-    description: Labels that the node registers with; those that Kubernetes reserves are left to M(kubesmith.cluster.kube_nodes).
+    description:
+      - Labels that the node registers with.
+      - Those that Kubernetes reserves are left to M(kubesmith.cluster.kube_nodes).
     type: dict
     default: {}
   taints:
@@ -47,7 +49,7 @@ options:
     elements: str
     default: []
   kubelet_extra_args:
-    description: Further arguments of the kubelet, as V({name: value}).
+    description: Further arguments of the kubelet, each name with its value.
     type: dict
     default: {}
   timeout:
@@ -86,6 +88,8 @@ actions:
 """
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
@@ -94,7 +98,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils.process import C
 CONFIG = "/run/kubesmith-join.json"
 
 
-def configuration(wanted):
+def configuration(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JoinConfiguration (v1beta4) as a dictionary."""
     return {
         "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -118,7 +122,7 @@ def configuration(wanted):
     }
 
 
-def refuse_incomplete(wanted):
+def refuse_incomplete(wanted: Mapping[str, Any]) -> None:
     """Raise CommandError unless there is all that a join needs; an unpinned CA is never trusted."""
     lacking = [name for name in ("endpoint", "token", "ca_cert_hashes") if not wanted[name]]
     if lacking:
@@ -128,7 +132,7 @@ def refuse_incomplete(wanted):
         )
 
 
-def join(wanted, handle):
+def join(wanted: Mapping[str, Any], handle: int) -> None:
     """Run ``kubeadm join``; CommandError with its first error and the kubelet's journal when it fails."""
     files.put(CONFIG, json.dumps(configuration(wanted)), 0o600)
     try:
@@ -139,15 +143,17 @@ def join(wanted, handle):
     if result.rc != 0:
         raise CommandError(explained("kubeadm join failed", result.said, wanted))
     if kubeadm.membership() != kubeadm.COMPLETE:
-        raise CommandError(explained("kubeadm join ended well, yet the kubelet has no certificate", result.said, wanted))
+        raise CommandError(
+            explained("kubeadm join ended well, yet the kubelet has no certificate", result.said, wanted)
+        )
 
 
-def explained(what, said, wanted):
+def explained(what: str, said: str, wanted: Mapping[str, Any]) -> str:
     """Return a failure's message without the token."""
     return kubeadm.redact(kubeadm.explain(what, said), wanted["token"])
 
 
-def work(wanted, check_mode, handle):
+def work(wanted: Mapping[str, Any], check_mode: bool, handle: int) -> dict[str, Any]:
     """Make the host a member; return the module's answer."""
     found = kubeadm.membership()
     if found == kubeadm.COMPLETE:
@@ -161,7 +167,7 @@ def work(wanted, check_mode, handle):
     return {"changed": True, "found": found, "actions": actions}
 
 
-def clean():
+def clean() -> None:
     """Undo an interrupted join; CommandError on a host that runs a control plane."""
     pods = kubeadm.static_pods()
     if pods:
@@ -171,7 +177,7 @@ def clean():
         raise CommandError(kubeadm.explain("an interrupted kubeadm join could not be cleaned up", result.said))
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={

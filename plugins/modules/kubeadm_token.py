@@ -67,25 +67,26 @@ revoked:
 
 import json
 import re
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, run
 
-JOIN = re.compile(r"kubeadm join (?P<endpoint>\S+) --token (?P<token>\S+) (?P<rest>.*)", re.DOTALL)
+JOIN = re.compile(r"kubeadm join (?P<endpoint>\S+) --token (?P<token>\S+)")
 PIN = re.compile(r"--discovery-token-ca-cert-hash (\S+)")
 
 
-def parse_join(text):
+def parse_join(text: str) -> tuple[str, str, list[str]]:
     """Return (endpoint, token, pins) of the command that ``kubeadm token create --print-join-command`` prints."""
     found = JOIN.search(text)
-    pins = PIN.findall(found.group("rest")) if found else []
-    if not pins:
+    pins = PIN.findall(text)
+    if not found or not pins:
         raise CommandError("kubeadm token create printed no join command with a CA hash")
     return found.group("endpoint"), found.group("token"), pins
 
 
-def token_command(*args):
+def token_command(*args: str) -> str:
     """Run ``kubeadm token`` and return its output; CommandError (without a token in it) when it fails."""
     result = run([kubeadm.KUBEADM, "token", *args, "--kubeconfig", kubeadm.ADMIN], timeout=60)
     if result.rc != 0:
@@ -93,14 +94,14 @@ def token_command(*args):
     return result.out
 
 
-def make(ttl, description):
+def make(ttl: str, description: str) -> dict[str, Any]:
     """Make a token; return the module's answer."""
     args = ["create", "--ttl", ttl, "--description", description, "--print-join-command"]
     endpoint, token, pins = parse_join(token_command(*args))
     return {"changed": True, "endpoint": endpoint, "token": token, "ca_cert_hashes": pins}
 
 
-def ours(listing, description):
+def ours(listing: str, description: str) -> list[str]:
     """Return the public parts of the tokens with ``description`` in kubeadm's JSON, one object for each."""
     decoder, found, rest = json.JSONDecoder(), [], listing.strip()
     while rest:
@@ -111,7 +112,7 @@ def ours(listing, description):
     return found
 
 
-def revoke(description, check_mode):
+def revoke(description: str, check_mode: bool) -> dict[str, Any]:
     """Revoke tokens; return the module's answer."""
     found = ours(token_command("list", "--output=json"), description)
     if found and not check_mode:
@@ -119,7 +120,7 @@ def revoke(description, check_mode):
     return {"changed": bool(found), "revoked": len(found)}
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={

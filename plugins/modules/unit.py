@@ -54,14 +54,15 @@ actions:
   sample: ["restart: /etc/containerd/config.toml changed"]
 """
 
-import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, journal, must
 from ansible_collections.kubesmith.cluster.plugins.module_utils.systemd import properties, stale_reason
 
 
-def plan(state, may_start, watch):
+def plan(state: Mapping[str, str], may_start: bool, watch: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return what to do as [(text, systemctl arguments)]."""
     steps = []
     if state["NeedDaemonReload"] == "yes" or state["LoadState"] == "not-found":
@@ -76,7 +77,7 @@ def plan(state, may_start, watch):
     return steps
 
 
-def main():
+def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={
@@ -88,12 +89,15 @@ def main():
         supports_check_mode=True,
     )
     name = module.params["name"]
-    may_start = module.params["start_when"] is None or os.path.exists(module.params["start_when"])
+    may_start = module.params["start_when"] is None or Path(module.params["start_when"]).exists()
     steps = plan(properties(name), may_start, module.params["watch"])
     if not module.check_mode:
         try:
             for _text, verb in steps:
-                must(["systemctl", *verb, *([] if verb == ["daemon-reload"] else [name])], timeout=module.params["timeout"])
+                must(
+                    ["systemctl", *verb, *([] if verb == ["daemon-reload"] else [name])],
+                    timeout=module.params["timeout"],
+                )
         except CommandError as error:
             module.fail_json(msg=f"{error}\nThe journal of {name} ends with:\n{journal(name)}")
     actions = [text for text, _verb in steps if text]

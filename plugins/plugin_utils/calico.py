@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def pod_mtu(mtu: int, interface_mtu: int, encapsulation: str) -> int:
-    """Return the MTU of pods' interfaces: ``mtu`` itself, or for 0 the interface's less the encapsulation's overhead."""
+    """Return the MTU of pods' interfaces: ``mtu`` itself, or for 0 the interface's less the encapsulation."""
     return mtu or interface_mtu - OVERHEAD[encapsulation]
 
 
@@ -26,23 +26,22 @@ def manifest(text: str, settings: Mapping[str, Any]) -> str:
     Only the two documents that hold settings are read as YAML and written again; the others, mostly long definitions
     of resources, stay as they are, letter for letter.
     """
-    edits: dict[tuple[str, str], Callable[[Document, Mapping[str, Any]], None]] = {
-        ("ConfigMap", "calico-config"): _configure,
-        ("DaemonSet", "calico-node"): _configure_node,
-    }
     documents = re.split(r"^---\s*$", text, flags=re.MULTILINE)
-    done = set()
-    for index, document in enumerate(documents):
-        for kind, name in edits:
-            if re.search(rf"^kind: {kind}\s*$", document, re.MULTILINE) and re.search(rf"^  name: {name}\s*$", document, re.M):
-                content = yaml.safe_load(document)
-                edits[kind, name](content, settings)
-                documents[index] = "\n" + yaml.safe_dump(content, sort_keys=False)
-                done.add((kind, name))
-    missing = sorted(set(edits) - done)
-    if missing:
-        raise ValueError(f"this is no manifest of Calico: it has no {missing[0][0]} {missing[0][1]}")
+    for kind, name, edit in (("ConfigMap", "calico-config", _configure), ("DaemonSet", "calico-node", _configure_node)):
+        index = _index_of(documents, kind, name)
+        content = yaml.safe_load(documents[index])
+        edit(content, settings)
+        documents[index] = "\n" + yaml.safe_dump(content, sort_keys=False)
     return "---".join(documents)
+
+
+def _index_of(documents: Sequence[str], kind: str, name: str) -> int:
+    """Return which document is the object; ValueError if none is."""
+    for index, document in enumerate(documents):
+        of_kind = re.search(rf"^kind: {kind}\s*$", document, re.MULTILINE)
+        if of_kind and re.search(rf"^  name: {name}\s*$", document, re.MULTILINE):
+            return index
+    raise ValueError(f"this is no manifest of Calico: it has no {kind} {name}")
 
 
 def _configure(config: Document, settings: Mapping[str, Any]) -> None:
