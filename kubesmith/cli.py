@@ -17,6 +17,7 @@ from kubesmith.errors import KubesmithError
 from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
+WITH_VALUE = {"-i", "--inventory", "--only"}  # options that may stand before, or without, a verb
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 VERBS = {
     "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
@@ -99,7 +100,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     verb = words[index] if index is not None else None
     if index is None:
         asked = {"-h", "--help", "--version"} & set(words)
-        return parser().parse_args([*words] if asked else [*words, "up"])
+        return parser().parse_args([*words] if asked else ["up", *words])
     if verb in PASSED_ON:
         rest = list(words[index + 1 :])
         own, rest = _own_options(rest)
@@ -113,16 +114,11 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 def _verb_index(words: Sequence[str]) -> int | None:
     """Return where the verb stands: the first word that is neither an option nor an option's value."""
-    skip = False
+    value = False
     for index, word in enumerate(words):
-        if skip:
-            skip = False
-        elif word in ("-i", "--inventory"):
-            skip = True
-        elif not word.startswith("-"):
+        if not value and not word.startswith("-"):
             return index
-        elif word in ("--only", "--wait", "--count", "--check"):
-            return None
+        value = not value and word in WITH_VALUE
     return None
 
 
