@@ -186,6 +186,14 @@ class Cluster:
         return Facts(self._facts[name].result())
 
     @cached_property
+    def reachable(self) -> list[Node]:
+        """The nodes that answer; raises Missing if there is none."""
+        found = [node for node in self.nodes.values() if not self.unreachable(node.name)]
+        if not found:
+            raise Missing("no node can be reached by SSH")
+        return found
+
+    @cached_property
     def api(self) -> Node:
         """The first control plane that answers; raises Missing if there is none."""
         for node in self.control_planes:
@@ -197,6 +205,18 @@ class Cluster:
     def healthy(self) -> list[str]:
         """The names of the nodes that answer and whose kubelet is healthy: those that proofs are asked of."""
         return [name for name in self.nodes if not self.unreachable(name) and self._kubelet_runs(name)]
+
+    def require_kubelet(self, name: str) -> None:
+        """Raise Missing unless the node's kubelet is healthy: the checks of the node itself fail for it."""
+        self.facts(name)
+        if name not in self.healthy:
+            raise Missing(f"the kubelet of {name} is not healthy")
+
+    def configz(self, name: str) -> dict[str, Any]:
+        """Return the configuration that the node's kubelet runs with."""
+        self.require_kubelet(name)
+        running: dict[str, Any] = self.objects[f"configz {name}"]
+        return running
 
     def _kubelet_runs(self, name: str) -> bool:
         try:
@@ -214,7 +234,8 @@ class Cluster:
 
     @property
     def api_error(self) -> str:
-        """Why the API server could not be asked, or nothing."""
+        """Why the API server could not be asked, or nothing; raises Missing if no control plane answers."""
+        assert self.api
         assert self._objects is not None
         failed = self._objects.exception()
         return str(failed) if failed else str(self._objects.result()["objects"].get("error", ""))
@@ -254,25 +275,27 @@ class Cluster:
         """The probe's pods by node, and its services."""
         if self._probe is None:
             raise Missing("no proof was asked for")
+        assert self.api
         if error := self._probe.exception():
             raise Missing(f"the probe could not be deployed ({error})")
         return self._probe.result()
 
     @property
     def probe_error(self) -> str:
-        """Why the probe could not be deployed, or nothing."""
+        """Why the probe could not be deployed, or nothing; raises Missing if no control plane answers."""
+        assert self.api
         return str(self._probe.exception() or "") if self._probe else ""
 
     def paths(self, name: str) -> dict[str, Facts]:
         """Return the network proofs that the node made, by group."""
-        if name not in self.healthy:
-            raise Missing(f"the kubelet of {name} is not healthy, so no probe runs there")
+        self.require_kubelet(name)
         return {group: Facts(answers) for group, answers in self._paths[name].result().items()}
 
     def workload(self) -> Facts:
         """Return the proofs made with kubectl."""
         if self._workload is None:
             raise Missing("no proof was asked for")
+        assert self.probe
         return Facts(self._workload.result())
 
     def later(self, name: str) -> Facts:

@@ -68,7 +68,7 @@ def test_control_plane_is_large_enough(control_plane, facts):
 @pytest.mark.parametrize("what", ["hostname", "machine-id", "product_uuid", "mac"])
 def test_machines_are_told_apart(cluster, what):
     """A8: host name, machine id, product UUID and MAC are each machine's own"""
-    nodes = [node for node in cluster.nodes.values() if not cluster.unreachable(node.name)]
+    nodes = cluster.reachable
     if what == "product_uuid" and any(node.is_container for node in nodes):
         pytest.skip("container nodes have their host's product UUID")
     values = {node.name: _identity(cluster, node, what) for node in nodes}
@@ -92,8 +92,7 @@ def test_clock_is_synchronized(node, facts):
 
 def test_clocks_agree(cluster):
     """A9: the nodes' clocks are less than a second apart"""
-    nodes = [name for name in cluster.nodes if not cluster.unreachable(name)]
-    offsets = {name: cluster.clock_offset(name) for name in nodes}
+    offsets = {node.name: cluster.clock_offset(node.name) for node in cluster.reachable}
     assert max(offsets.values()) - min(offsets.values()) < 1.0, str(offsets)
 
 

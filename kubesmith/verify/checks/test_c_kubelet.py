@@ -9,12 +9,6 @@ SOCKET = "unix:///run/containerd/containerd.sock"
 SAME_ERROR = 10  # an error that comes this often in a minute, and still does, is not going away
 
 
-def _config(cluster, node):
-    if node.name not in cluster.healthy:
-        pytest.skip(f"the kubelet of {node} is not healthy")
-    return cluster.objects[f"configz {node}"]
-
-
 def test_kubelet_runs_and_starts_at_boot(node, facts):
     """C1: the kubelet is active and enabled"""
     state = facts["services"]["kubelet"]
@@ -39,13 +33,13 @@ def test_kubelet_has_the_wanted_version(node, facts, cluster):
 
 def test_pods_are_in_systemds_cgroups(node, facts, cluster):
     """C4: the kubelet uses the systemd cgroup driver, and the pods' cgroups show it"""
-    assert _config(cluster, node)["cgroupDriver"] == "systemd"
+    assert cluster.configz(node.name)["cgroupDriver"] == "systemd"
     assert facts["pods_cgroups"] == ["kubepods.slice"]
 
 
 def test_kubelet_rotates_its_certificate(node, cluster):
     """C5: the kubelet renews its client certificate by itself"""
-    assert _config(cluster, node)["rotateCertificates"] is True
+    assert cluster.configz(node.name)["rotateCertificates"] is True
 
 
 def test_kubelet_certificate_is_the_nodes_own(node, facts, cluster):
@@ -86,4 +80,4 @@ def test_service_is_not_restarted_meanwhile(node, facts, cluster, paths, unit):
 
 def test_kubelet_uses_containerd(node, cluster):
     """C12: the kubelet talks to containerd's socket"""
-    assert _config(cluster, node)["containerRuntimeEndpoint"] == SOCKET
+    assert cluster.configz(node.name)["containerRuntimeEndpoint"] == SOCKET

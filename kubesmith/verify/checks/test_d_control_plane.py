@@ -93,7 +93,7 @@ def test_cluster_is_configured_as_wanted(cluster, setting, variable):
 def test_kubelets_are_configured_alike(cluster):
     """D8: every kubelet runs with the cluster's DNS and domain"""
     recorded = yaml.safe_load(cluster.objects["config_maps"]["kubelet-config"]["kubelet"])
-    live = {node: cluster.objects[f"configz {node}"] for node in cluster.healthy}
+    live = {node: cluster.configz(node) for node in cluster.healthy}
     wanted = dict.fromkeys(live, (recorded["clusterDNS"], recorded["clusterDomain"]))
     assert {node: (config["clusterDNS"], config["clusterDomain"]) for node, config in live.items()} == wanted
 

@@ -1,7 +1,5 @@
 """I: does the cluster do for its users what they came for?"""
 
-import pytest
-
 BAD = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "CreateContainerError", "CreateContainerConfigError")
 
 
@@ -61,14 +59,9 @@ def test_deployment_spreads(cluster, workload):
     assert len(set(nodes)) == min(max(len(workers), 1), 3), "; ".join(workload["spread"]["states"])
 
 
-def _skip_without_probe(cluster, node):
-    if node.name not in cluster.healthy:
-        pytest.skip(f"the kubelet of {node} is not healthy")
-
-
 def test_logs_can_be_read(node, cluster, workload):
     """I4: a pod's log can be read from this node"""
-    _skip_without_probe(cluster, node)
+    cluster.require_kubelet(node.name)
     assert workload[f"logs {node}"] is True
 
 
@@ -99,7 +92,7 @@ def test_killed_pod_is_replaced(workload):
 
 def test_daemon_set_has_a_pod_on_this_node(node, cluster, probe):
     """I7: a daemon set's pod becomes Ready on this node"""
-    _skip_without_probe(cluster, node)
+    cluster.require_kubelet(node.name)
     pod = probe.get(node.name, {"ready": False, "state": "no pod was created for this node"})
     assert pod["ready"] is True, pod["state"]
 
@@ -111,5 +104,5 @@ def test_job_completes(workload):
 
 def test_pod_reads_what_it_is_given(node, cluster, workload):
     """I9: kubectl exec, in a pod on this node, reads its ConfigMap, its Secret and its token"""
-    _skip_without_probe(cluster, node)
+    cluster.require_kubelet(node.name)
     assert workload[f"files {node}"] == {"config_map": cluster.word, "secret": cluster.word, "token": "token"}

@@ -179,12 +179,18 @@ def images() -> list[str]:
     return run("ctr", "-n", "k8s.io", "images", "ls", "-q").splitlines()
 
 
-def dead_sandboxes() -> list[str]:
-    """Return the pod sandboxes whose pause process is gone."""
+def dead_sandboxes() -> dict[str, int]:
+    """Return how many sandboxes without a living pause process each pod (``namespace/name``) has."""
     sandboxes = run("ctr", "-n", "k8s.io", "containers", "ls", "-q", 'labels."io.cri-containerd.kind"==sandbox').split()
     tasks = [line.split() for line in run("ctr", "-n", "k8s.io", "tasks", "ls").splitlines()[1:]]
     running = {task[0] for task in tasks if task[-1] == "RUNNING"}
-    return [sandbox[:12] for sandbox in sandboxes if sandbox not in running]
+    return dict(Counter(pod_of(sandbox) for sandbox in sandboxes if sandbox not in running))
+
+
+def pod_of(sandbox: str) -> str:
+    """Return the pod that a sandbox was made for."""
+    labels = json.loads(run("ctr", "-n", "k8s.io", "containers", "info", sandbox))["Labels"]
+    return f"{labels['io.kubernetes.pod.namespace']}/{labels['io.kubernetes.pod.name']}"
 
 
 def mirrors(folder: str) -> dict[str, str]:
