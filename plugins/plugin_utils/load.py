@@ -228,7 +228,8 @@ def parse(text: bytes, file: str) -> Document:
     builder = _Builder()
     try:
         documents = 0
-        for event in yaml.parse(text.decode("utf-8-sig"), Loader=_Loader):
+        events: Iterator[Any] = yaml.parse(text.decode("utf-8-sig"), Loader=_Loader)
+        for event in events:
             documents += isinstance(event, yaml.DocumentStartEvent)
             if documents > 1:
                 builder._stop((event.start_mark.line + 1, 1), "a second document begins", "one file, one cluster")

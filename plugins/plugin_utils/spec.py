@@ -303,7 +303,7 @@ def _take_out(data: Any, path: Path, *, missing: bool) -> None:
         parent[last] = {"name": "unnamed"} if last == "cluster" else "unnamed"
     elif missing and above[:1] == ["nodes"]:
         parent[last] = f"unnamed-{above[1]}"
-    elif isinstance(parent, list) and above == ["nodes"]:
+    elif isinstance(parent, list) and isinstance(last, int) and above == ["nodes"]:
         parent[last] = {"name": f"unnamed-{last}"}
     elif missing or isinstance(parent, list):
         _take_out(data, tuple(above), missing=False)  # other lists go whole: later indices must stay true
