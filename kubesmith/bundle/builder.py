@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from kubesmith.progress import Progress
 DEFAULT_KUBERNETES = "1.37.2"
 BLOBS = Path("blobs") / "sha256"
 # Raised whenever this code would make another layer, image or record from the same recipe: the store starts anew.
-FORMAT = 1
+FORMAT = 2
 
 
 def folder() -> Path:
@@ -218,18 +219,18 @@ class _Build:
         take = _Taker(recipe, Path(), {})
         layers: dict[str, dict[str, Any]] = {}
         present: dict[str, set[str]] = {"": set()}
-        packages: list[debian.Package] = []
+        packages: list[dict[str, Any]] = []
         for name, layer in recipe.layers.items():
             self.progress.update(recipe.name, f"packing layer {name}")
             fetched = archive.fetch(layer.packages)
-            packages += fetched
             entries = debian.tree(fetched, layer, recipe.exclude)
+            packages += [_package(package, debian.licences(package, entries)) for package in fetched]
             entries.update({item.path: take.entry(item) for item in layer.items})
             present[name] = present[layer.over] | set(entries)
             _refuse_missing(recipe, name, missing_libraries(entries.values(), present[name]))
             blob = put_layer(entries.values(), new / BLOBS)
             layers[name] = {**asdict(blob), "over": layer.over, "comment": f"{recipe.name} {recipe.version}: {name}"}
-        source = {**recipe.source.model_dump(), "packages": _package_list(packages)}
+        source = {**recipe.source.model_dump(), "packages": sorted(packages, key=itemgetter("name"))}
         component = Component(recipe.name, recipe.version, recipe.licence, source)
         return {"component": component_data(component), "layers": layers}
 
@@ -281,11 +282,8 @@ def _refuse_missing(recipe: Recipe, layer: str, missing: Sequence[str]) -> None:
         )
 
 
-def _package_list(packages: Iterable[debian.Package]) -> list[dict[str, str]]:
-    return [
-        {"name": package.name, "version": package.version, "sha256": package.sha256}
-        for package in sorted(packages, key=lambda package: package.name)
-    ]
+def _package(package: debian.Package, licences: list[str]) -> dict[str, Any]:
+    return {"name": package.name, "version": package.version, "sha256": package.sha256, "licences": licences}
 
 
 def _chains(entries: Iterable[Entry]) -> dict[str, tuple[Layer, ...]]:
@@ -386,15 +384,18 @@ def _parts(entry: Entry) -> list[tuple[Path, Path]]:
 
 
 def _same(final: Path, entries: Sequence[Entry]) -> bool:
-    """Tell whether ``final`` is complete and made of these very files."""
+    """Tell whether ``final`` is complete and made of these very files, untouched since (by size and time)."""
     if not (final / FILE).is_file():
         return False
-    for entry in entries:
-        for source, place in _parts(entry):
-            target = final / place
-            if not target.is_file() or target.stat().st_size != source.stat().st_size:
-                return False
-    return True
+    return all(_seen(final / place) == _seen(source) for entry in entries for source, place in _parts(entry))
+
+
+def _seen(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _fill(new: Path, entries: Sequence[Entry], arch: str) -> None:

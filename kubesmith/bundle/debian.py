@@ -157,6 +157,13 @@ def certificates(entries: Mapping[str, Entry]) -> Entry:
     return Entry("etc/ssl/certs/ca-certificates.crt", mode=0o644, content=b"".join(entries[p].content for p in found))
 
 
+def licences(package: Package, entries: Mapping[str, Entry]) -> list[str]:
+    """Return the short names in the package's copyright file, if it has the machine-readable form."""
+    copyright_file = entries.get(f"usr/share/doc/{package.name}/copyright")
+    text = copyright_file.content.decode(errors="replace") if copyright_file else ""
+    return sorted({name.strip() for name in re.findall(r"^License:[ \t]*(\S.*)$", text, re.MULTILINE)})
+
+
 def tree(packages: Iterable[Package], layer: LayerRecipe, exclude: Sequence[str]) -> dict[str, Entry]:
     """Return path → entry of the packages' files, less what ``exclude`` and the layer's own ``exclude`` match."""
     bottom = not layer.over

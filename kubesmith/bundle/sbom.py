@@ -87,7 +87,7 @@ def _packages(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [_package(package, data["source"]["suite"]) for package in data["source"].get("packages", ())]
 
 
-def _package(package: Mapping[str, str], suite: str) -> dict[str, Any]:
+def _package(package: Mapping[str, Any], suite: str) -> dict[str, Any]:
     purl = f"pkg:deb/debian/{package['name']}@{package['version'].replace(':', '%3A')}?distro={suite}"
     return {
         "type": "library",
@@ -96,4 +96,5 @@ def _package(package: Mapping[str, str], suite: str) -> dict[str, Any]:
         "version": package["version"],
         "purl": purl,
         "hashes": [{"alg": "SHA-256", "content": package["sha256"]}],
+        "licenses": [{"license": {"name": name}} for name in package["licences"]],
     }
