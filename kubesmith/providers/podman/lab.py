@@ -62,8 +62,12 @@ class Lab:
 
     def containers(self) -> list[Container]:
         """Return the cluster's containers, running or not, by node name."""
-        found = podman_json("ps", "--all", *self._filter())
-        return sorted((_container(entry) for entry in found), key=lambda container: container.node)
+        return self.containers_among(podman_json("ps", "--all", *self._filter()))
+
+    def containers_among(self, entries: Sequence[Mapping[str, Any]]) -> list[Container]:
+        """Return those of podman's containers that are the cluster's, by node name."""
+        found = (_container(entry) for entry in entries if owner(entry["Labels"]) == self.cluster)
+        return sorted(found, key=lambda container: container.node)
 
     def remove_remains(self, nodes: Sequence[str]) -> None:
         """Remove what a killed podman left of the containers of ``nodes``: storage without a container or a label."""
@@ -93,7 +97,11 @@ class Lab:
 
     def subnet(self) -> IPv4Network | None:
         """Return the network's subnet, None where there is no network yet."""
-        found = podman_json("network", "ls", *self._filter())
+        return self.subnet_among(podman_json("network", "ls", *self._filter()))
+
+    def subnet_among(self, networks: Sequence[Mapping[str, Any]]) -> IPv4Network | None:
+        """Return the subnet of the cluster's network among podman's, None where it is not."""
+        found = [network for network in networks if owner(network.get("labels")) == self.cluster]
         return IPv4Network(found[0]["subnets"][0]["subnet"]) if found else None
 
     def ensure_network(self, wanted: IPv4Network | None, avoid: Sequence[IPv4Network]) -> IPv4Network:

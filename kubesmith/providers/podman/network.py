@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.providers.base import Wanted
@@ -77,10 +79,18 @@ def _lowest(node: Wanted, subnet: IPv4Network, used: set[str]) -> str:
     )
 
 
-def in_use(cluster: str, avoid: Iterable[IPv4Network]) -> list[Taken]:
+def hardware_address(name: str) -> str:
+    """Return the MAC address of ``name``, always the same: neighbours that remember it find it after a restart."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return "02:" + ":".join(f"{byte:02x}" for byte in digest[:5])  # 02: locally administered
+
+
+def in_use(
+    cluster: str, avoid: Iterable[IPv4Network], networks: Sequence[Mapping[str, Any]] | None = None
+) -> list[Taken]:
     """Return every range that the network of ``cluster`` has to keep clear of; ``avoid`` holds pods and services."""
     own = f"kubesmith-{cluster}"
-    networks = podman_json("network", "ls")
+    networks = podman_json("network", "ls") if networks is None else networks
     ours = {subnet for network in networks if network["name"] == own for subnet in _subnets(network)}
     return [
         *(Taken(subnet, "the cluster's pods or services") for subnet in avoid),
@@ -89,10 +99,8 @@ def in_use(cluster: str, avoid: Iterable[IPv4Network]) -> list[Taken]:
     ]
 
 
-def _subnets(network: Mapping[str, object]) -> list[IPv4Network]:
-    entries = network.get("subnets") or []
-    found = (IPv4Network(entry["subnet"]) for entry in entries if ":" not in entry["subnet"])  # type: ignore[attr-defined]
-    return list(found)
+def _subnets(network: Mapping[str, Any]) -> list[IPv4Network]:
+    return [IPv4Network(entry["subnet"]) for entry in network.get("subnets") or [] if ":" not in entry["subnet"]]
 
 
 def routes(table: Iterable[Mapping[str, str]]) -> list[Taken]:

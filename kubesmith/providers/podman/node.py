@@ -11,6 +11,7 @@ from kubesmith.progress import Progress
 from kubesmith.providers.podman import ssh
 from kubesmith.providers.podman.engine import exists, host, node_flags, podman, runtime_flags
 from kubesmith.providers.podman.lab import ADDRESS, BUNDLES, CLUSTER, NODE, ROLE, Container, Lab
+from kubesmith.providers.podman.network import hardware_address
 
 BOOT_SECONDS = 120
 SSH_SECONDS = 60
@@ -126,6 +127,7 @@ class Node:
             f"--hostname={self.name}",
             f"--network={self.lab.network}",
             f"--ip={self.address}",
+            f"--mac-address={hardware_address(self.container)}",
             *(f"--label={key}={value}" for key, value in labels.items()),
             *(f"--volume={volume}:{folder}" for volume, folder in self.lab.volumes(self.name).items()),
             f"--volume={bundles}:{BUNDLES_IN_NODE}:ro",

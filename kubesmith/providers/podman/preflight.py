@@ -34,11 +34,21 @@ def check(
     """Raise InputError for the first thing that would stop these nodes from being made."""
     _tools()
     NodeImage().check()
-    found = lab.containers()
+    containers, volumes, networks = (
+        podman_json("ps", "--all"),
+        podman_json("volume", "ls"),
+        podman_json("network", "ls"),
+    )
+    found = lab.containers_among(containers)
     same_nodes(lab, wanted, found)
     same_bundles(found, bundles)
-    _names(lab, wanted)
-    _network(lab, node_cidr, avoid)
+    ours(lab, "network", [lab.network], {entry["name"]: entry.get("labels") for entry in networks})
+    names = [lab.container(node.name) for node in wanted]
+    ours(lab, "container", names, {name: entry["Labels"] for entry in containers for name in entry["Names"]})
+    names = [volume for node in wanted for volume in lab.volumes(node.name)]
+    ours(lab, "volume", names, {entry["Name"]: entry["Labels"] for entry in volumes})
+    taken = network.in_use(lab.cluster, avoid, networks)
+    free_subnet(lab, node_cidr, lab.subnet_among(networks), taken)
     starting = [node for node in wanted if node.name not in {c.node for c in found if c.running}]
     _memory(starting)
     _inotify(starting)
@@ -81,16 +91,6 @@ def same_bundles(found: Sequence[Container], bundles: Path) -> None:
             )
 
 
-def _names(lab: Lab, wanted: Sequence[Wanted]) -> None:
-    """Refuse names that something of somebody else's has."""
-    containers = {name: entry["Labels"] for entry in podman_json("ps", "--all") for name in entry["Names"]}
-    volumes = {entry["Name"]: entry["Labels"] for entry in podman_json("volume", "ls")}
-    networks = {entry["name"]: entry.get("labels") for entry in podman_json("network", "ls")}
-    ours(lab, "network", [lab.network], networks)
-    ours(lab, "container", [lab.container(node.name) for node in wanted], containers)
-    ours(lab, "volume", [volume for node in wanted for volume in lab.volumes(node.name)], volumes)
-
-
 def ours(lab: Lab, kind: str, names: Sequence[str], labels: Mapping[str, Any]) -> None:
     """Refuse those of ``names`` that exist and are not the lab's; ``labels`` holds the labels of all that exist."""
     for name in names:
@@ -102,17 +102,19 @@ def ours(lab: Lab, kind: str, names: Sequence[str], labels: Mapping[str, Any]) -
             )
 
 
-def _network(lab: Lab, node_cidr: IPv4Network | None, avoid: Sequence[IPv4Network]) -> None:
-    subnet = lab.subnet()
+def free_subnet(
+    lab: Lab, wanted: IPv4Network | None, subnet: IPv4Network | None, taken: Sequence[network.Taken]
+) -> None:
+    """Refuse a network that overlaps another. ``subnet`` is the one that the lab has, None if it has none yet."""
     if subnet is None:
-        network.choose(network.in_use(lab.cluster, avoid), node_cidr)
+        network.choose(taken, wanted)
         return
-    if node_cidr not in (None, subnet):
+    if wanted not in (None, subnet):
         raise InputError(
-            f"the lab {lab.cluster} has the network {subnet}; the file asks for {node_cidr}",
+            f"the lab {lab.cluster} has the network {subnet}; the file asks for {wanted}",
             fix="leave the network as it is, or destroy the lab and make it again",
         )
-    for other in network.overlaps(subnet, network.in_use(lab.cluster, avoid)):
+    for other in network.overlaps(subnet, taken):
         raise InputError(
             f"the lab's network {subnet} overlaps {other.subnet} ({other.owner})",
             fix="destroy the lab and make it again: it will take a free one",
@@ -159,9 +161,12 @@ def _free_inotify(most: int) -> int:
 
 
 def _disk(new: Sequence[Wanted]) -> None:
-    folder = podman("info", "--format={{.Store.GraphRoot}}").strip() if new else ""
+    if not new:
+        return
+    folder = podman("info", "--format={{.Store.GraphRoot}}").strip()
     needed = sum(DISK[node.role] for node in new) + (0 if NodeImage().present() else DISK_FOR_IMAGE)
-    if new and needed > (free := shutil.disk_usage(folder).free // 2**20):
+    free = shutil.disk_usage(folder).free // 2**20
+    if needed > free:
         raise InputError(
             f"{len(new)} nodes need {needed} MiB of disk and {folder} has {free} MiB free",
             fix="free some, or ask for fewer workers",

@@ -1,5 +1,6 @@
 """What is refused before anything is touched."""
 
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from kubesmith.errors import InputError
 from kubesmith.providers.base import Wanted
 from kubesmith.providers.podman.lab import CLUSTER, Container, Lab
-from kubesmith.providers.podman.preflight import ours, same_bundles, same_nodes
+from kubesmith.providers.podman.network import Taken
+from kubesmith.providers.podman.preflight import free_subnet, ours, same_bundles, same_nodes
 
 LAB = Lab("demo")
 WANTED = [Wanted("cp1", "control-plane"), Wanted("w1", "worker")]
@@ -46,3 +48,17 @@ def test_a_name_that_somebody_else_has_is_refused(labels: dict[str, str] | None,
 
 def test_our_own_names_and_free_names_are_fine() -> None:
     ours(LAB, "container", ["kubesmith-demo-w1", "kubesmith-demo-w2"], {"kubesmith-demo-w1": {CLUSTER: "demo"}})
+
+
+def test_a_labs_network_stays_what_it_is() -> None:
+    subnet, other = IPv4Network("10.201.210.0/24"), IPv4Network("10.201.211.0/24")
+    free_subnet(LAB, None, subnet, [])
+    free_subnet(LAB, subnet, subnet, [])
+    with pytest.raises(InputError, match=r"has the network 10.201.210.0/24; the file asks for 10.201.211.0/24"):
+        free_subnet(LAB, other, subnet, [])
+
+
+def test_a_labs_network_that_came_to_overlap_is_refused() -> None:
+    subnet = IPv4Network("10.201.210.0/24")
+    with pytest.raises(InputError, match=r"overlaps 10.201.0.0/16 \(the cluster's pods or services\)"):
+        free_subnet(LAB, None, subnet, [Taken(IPv4Network("10.201.0.0/16"), "the cluster's pods or services")])
