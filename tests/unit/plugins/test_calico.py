@@ -1,0 +1,107 @@
+"""Calico's manifest with a cluster's settings."""
+
+import pytest
+import yaml
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import calico
+
+MANIFEST = """---
+# a definition that must stay as it is
+kind: CustomResourceDefinition
+metadata:
+  name: ippools
+spec: {strange:   spacing}
+---
+kind: ConfigMap
+apiVersion: v1
+metadata:
+  name: calico-config
+data:
+  calico_backend: "vxlan"
+  veth_mtu: "0"
+  cni_network_config: |-
+    {"mtu": __CNI_MTU__}
+---
+kind: DaemonSet
+apiVersion: apps/v1
+metadata:
+  name: calico-node
+spec:
+  template:
+    spec:
+      containers:
+        - name: calico-node
+          env:
+            - name: IP
+              value: "autodetect"
+            - name: CALICO_IPV4POOL_VXLAN
+              value: "CrossSubnet"
+            - name: FELIX_VXLANMTU
+              valueFrom: {configMapKeyRef: {name: calico-config, key: veth_mtu}}
+          livenessProbe: {exec: {command: [/bin/calico-node, -felix-live]}}
+          readinessProbe: {exec: {command: [/bin/calico-node, -felix-ready]}}
+"""
+SETTINGS = {
+    "encapsulation": "vxlan",
+    "pod_cidr": "10.244.0.0/16",
+    "mtu": 1450,
+    "block_size": "26",
+    "node_address_detection": "kubernetes-internal-ip",
+}
+
+
+def parts(**changes):
+    documents = list(yaml.safe_load_all(calico.manifest(MANIFEST, {**SETTINGS, **changes})))
+    node = documents[-1]["spec"]["template"]["spec"]["containers"][0]
+    return documents[-2]["data"], {row["name"]: row.get("value") for row in node["env"]}, node
+
+
+def test_settings_arrive():
+    config, environment, _ = parts()
+    assert (config["calico_backend"], config["veth_mtu"]) == ("vxlan", "1450")
+    assert config["cni_network_config"] == '{"mtu": __CNI_MTU__}'
+    assert environment["CALICO_IPV4POOL_CIDR"] == "10.244.0.0/16"
+    assert environment["CALICO_IPV4POOL_BLOCK_SIZE"] == "26"
+    assert environment["IP_AUTODETECTION_METHOD"] == "kubernetes-internal-ip"
+    assert (environment["CALICO_IPV4POOL_VXLAN"], environment["CALICO_IPV4POOL_IPIP"]) == ("Always", "Never")
+
+
+def test_no_variable_is_there_twice():
+    _, environment, node = parts()
+    assert len(node["env"]) == len(environment)
+
+
+def test_other_documents_stay_letter_for_letter():
+    assert "spec: {strange:   spacing}\n" in calico.manifest(MANIFEST, SETTINGS)
+    assert "# a definition that must stay as it is\n" in calico.manifest(MANIFEST, SETTINGS)
+
+
+def test_ipip_and_plain_routes_need_bird_and_its_probes():
+    for encapsulation, pool in (("ipip", "Always"), ("none", "Never")):
+        config, environment, node = parts(encapsulation=encapsulation)
+        assert config["calico_backend"] == "bird"
+        assert (environment["CALICO_IPV4POOL_IPIP"], environment["CALICO_IPV4POOL_VXLAN"]) == (pool, "Never")
+        assert node["livenessProbe"]["exec"]["command"][-1] == "-bird-live"
+        assert node["readinessProbe"]["exec"]["command"][-1] == "-bird-ready"
+
+
+def test_vxlan_does_not_wait_for_bird():
+    _, _, node = parts()
+    assert node["readinessProbe"]["exec"]["command"] == ["/bin/calico-node", "-felix-ready"]
+
+
+def test_the_transformation_is_stable():
+    once = calico.manifest(MANIFEST, SETTINGS)
+    assert calico.manifest(once, SETTINGS) == once
+
+
+def test_another_manifest_is_refused():
+    with pytest.raises(ValueError, match="no ConfigMap calico-config"):
+        calico.manifest("kind: Pod\n", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("mtu", "interface", "encapsulation", "wanted"),
+    [(0, 1500, "vxlan", 1450), (0, 9000, "ipip", 8980), (0, 1500, "none", 1500), (1400, 1500, "vxlan", 1400)],
+)
+def test_mtu(mtu, interface, encapsulation, wanted):
+    assert calico.pod_mtu(mtu, interface, encapsulation) == wanted
