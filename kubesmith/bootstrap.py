@@ -151,6 +151,17 @@ def _make(extra: str, *, assume_yes: bool) -> None:
     MARK.write_text(json.dumps({"extra": extra, "minor": minor, "locks": locks}) + "\n")
 
 
+def _lead_path() -> None:
+    """Have every program of the environment find the others first, even if only its own path was typed.
+
+    Molecule and ansible-lint start ansible by name; an older one of the system would answer.
+    """
+    line = "import os, sys; b = os.path.join(sys.prefix, 'bin'); p = os.environ.get('PATH', os.defpath); "
+    line += "p.startswith(b + ':') or os.environ.update(PATH=b + ':' + p)\n"
+    for folder in VENV.glob("lib/python3.*/site-packages"):
+        (folder / "kubesmith_path.pth").write_text(line)
+
+
 def _create(assume_yes: bool) -> int:
     """Make an empty environment on the newest Python that fits; return its minor version."""
     found = newest()
@@ -174,7 +185,7 @@ def newest() -> tuple[str, int] | None:
     """Return the newest fitting Python that really starts, and its minor version."""
     for minor in MINORS:
         for candidate in candidates(minor, os.environ):
-            if _probe(candidate) == minor:
+            if probe(candidate) == minor:
                 return candidate, minor
     return None
 
@@ -196,7 +207,7 @@ def _patch(version: Path) -> int:
     return int(last.group()) if last else -1
 
 
-def _probe(python: str) -> int:
+def probe(python: str) -> int:
     """Return the minor version of ``python``, or -1 where it does not start or lacks venv: pyenv leaves such shims."""
     try:
         done = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, check=False, timeout=20)

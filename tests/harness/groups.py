@@ -1,0 +1,130 @@
+"""The groups of tests, each a list of steps in the order in which they are run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from harness import ansible_test
+from harness.step import CHECKOUT, Step, pytest_counts, sanity_counts
+
+COLLECTION = Path("ansible_collections") / "kubesmith" / "cluster"
+COLD = 5400.0  # seconds in which a bundle is built from nothing on two cores
+
+
+def lint(_folder: Path) -> Iterator[Step]:
+    """Yield what reads the code without running it."""
+    modules = [f"-m{name}" for name in _plugin_modules()]
+    yield Step("ruff check", ("ruff", "check"))
+    yield Step("ruff format", ("ruff", "format", "--check"))
+    yield Step("mypy: wrapper and plugins", ("mypy", "-p", "kubesmith", *modules))
+    yield Step(
+        "mypy: runner.py and the harness", ("mypy", "runner.py", "tests/run.py", *_harness()), {"MYPYPATH": "tests"}
+    )
+    yield Step("yamllint", ("yamllint", "--strict", "."))
+    yield Step("ansible-lint", ("ansible-lint", "--offline", "--profile", "production"))
+    docs = ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".")
+    yield Step("antsibull-docs", docs, {"ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections")})
+    yield Step("antsibull-changelog", ("antsibull-changelog", "lint"))
+    missing = "" if shutil.which("shellcheck") else "shellcheck is not installed"
+    yield Step("shellcheck", ("shellcheck", ".ci/run"), skip=missing)
+
+
+def _plugin_modules() -> list[str]:
+    files = sorted((CHECKOUT / "plugins").rglob("*.py"))
+    names = [".".join(file.relative_to(CHECKOUT).with_suffix("").parts) for file in files]
+    return [f"ansible_collections.kubesmith.cluster.{name}" for name in names]
+
+
+def _harness() -> list[str]:
+    return [str(file.relative_to(CHECKOUT)) for file in sorted(Path(__file__).parent.glob("*.py"))]
+
+
+def unit(_folder: Path) -> Iterator[Step]:
+    """Yield the tests that need no machine."""
+    for name in ("unit", "style"):
+        yield Step(f"tests/{name}", (*_python("pytest"), "-rs", f"tests/{name}"), count=pytest_counts)
+
+
+def collection(folder: Path) -> Iterator[Step]:
+    """Yield the way of a user without a checkout: build, install, and name the playbook from an empty folder."""
+    yield from _installed(folder)
+    away = folder / "away"
+    away.mkdir(exist_ok=True)
+    inventory = folder / COLLECTION / "inventories" / "metal" / "cluster.yml"
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec"}
+    playbook = ("ansible-playbook", "--syntax-check", "-i", str(inventory), "kubesmith.cluster.site")
+    yield Step("playbook from an empty folder", playbook, environment, away)
+    yield Step(
+        "inventory from an empty folder", ("ansible-inventory", "-i", str(inventory), "--list"), environment, away
+    )
+
+
+def sanity(folder: Path) -> Iterator[Step]:
+    """Yield Ansible's own sanity tests, on the collection as it is published."""
+    yield from _installed(folder)
+    yield Step(
+        "ansible-test sanity",
+        ("ansible-test", "sanity", "--color", "no"),
+        ansible_test.environment(),
+        folder / COLLECTION,
+        count=sanity_counts,
+    )
+
+
+def _installed(folder: Path) -> Iterator[Step]:
+    """Yield the steps that put the collection under ``folder``, unless it is there."""
+    if (folder / COLLECTION).exists():
+        return
+    yield Step(
+        "build the collection", ("ansible-galaxy", "collection", "build", "--output-path", str(folder)), vital=True
+    )
+    archive = folder / f"kubesmith-cluster-{_version()}.tar.gz"
+    install = ("ansible-galaxy", "collection", "install", "--offline", "-p", str(folder), str(archive))
+    yield Step("install the collection", install, vital=True)
+
+
+def _version() -> str:
+    rows = (CHECKOUT / "galaxy.yml").read_text().splitlines()
+    return next(row.split()[1] for row in rows if row.startswith("version:"))
+
+
+def molecule(_folder: Path) -> Iterator[Step]:
+    """Yield the scenarios: real nodes on this machine, built, tested and removed by each."""
+    missing = _no_nodes()
+    build = (sys.executable, "runner.py", "bundle", "build", "--yes")
+    yield Step("bundle", build, skip=missing, limit=COLD, vital=True)
+    environment = {"MOLECULE_GLOB": "molecule/*/molecule.yml", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
+    config = ("--base-config", ".config/molecule/config.yml")
+    for scenario in sorted((CHECKOUT / "molecule").glob("*/molecule.yml"), key=_small_first):
+        name = scenario.parent.name
+        yield Step(name, (*_python("molecule"), *config, "test", "-s", name), environment, skip=missing)
+
+
+def _small_first(scenario: Path) -> tuple[bool, str]:
+    return scenario.parent.name == "default", scenario.parent.name
+
+
+def _no_nodes() -> str:
+    """Return why this machine can run no nodes, or nothing."""
+    if not sys.platform.startswith("linux"):
+        return f"nodes are Linux containers, and this is {sys.platform}"
+    if os.geteuid() != 0:
+        return "nodes run systemd in privileged containers, which needs root"
+    return "" if shutil.which("podman") else "podman is not installed"
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
+
+
+GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
+    "lint": lint,
+    "unit": unit,
+    "sanity": sanity,
+    "collection": collection,
+    "molecule": molecule,
+}
