@@ -27,6 +27,8 @@ VERBS = {
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
     "destroy": "remove the machines and everything that belongs to them",
+    "schema": "print the JSON Schema of cluster.yml, for editors",
+    "import": "turn the inventory of another installer into a cluster.yml",
     "bundle": "build, verify or list what the nodes are given",
 }
 
@@ -75,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     made["verify"].add_argument("--count", type=_count, default=1, metavar="N", help="pass N times in a row")
     made["bundle"].add_argument("action", choices=("build", "verify", "list"))
     made["bundle"].add_argument("path", nargs="?", type=Path, help="the bundle's folder; the one in use by default")
+    made["import"].add_argument("kind", choices=("kubespray",), help="whose inventory it is")
+    made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
+    made["import"].add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)")
     made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]")
     made["kubectl"].add_argument("arguments", nargs="*", metavar="ARGUMENT")
     return top
@@ -134,9 +139,13 @@ def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
 def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import machines, up, verify  # noqa: PLC0415
+    from kubesmith.commands import files, machines, up, verify  # noqa: PLC0415
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
+    if given.verb == "schema":
+        return files.schema()
+    if given.verb == "import":
+        return files.import_kubespray(given.path, given.output, ui)
     if given.verb == "bundle":
         from kubesmith.commands import bundle  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ NETWORK = {
     "kube_pods_subnet": "pods",
     "kube_service_addresses": "services",
     "dns_domain": "dns_domain",
+    "cluster_name": "dns_domain",  # kubespray's name for the same; its own default of dns_domain
 }
 HOST_HANDLED = {"ansible_host", "ip", "access_ip", "ansible_user", "ansible_port", "node_labels", "node_taints"}
 HOST_HANDLED |= {"ansible_ssh_private_key_file", "ansible_become", "etcd_member_name", "ansible_ssh_user"}
@@ -94,7 +96,11 @@ def _source(path: Path) -> Path:
 def _listing(source: Path) -> dict[str, Any]:
     """Let Ansible itself read the inventory: it knows every form, and the group_vars beside it."""
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(source), "--list"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {
+        "ANSIBLE_INVENTORY_ENABLED": "ini,yaml",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise InputError(f"{source} is not an Ansible inventory: {done.stderr.strip()[-400:]}", fix="check the path")
     listing: dict[str, Any] = json.loads(done.stdout)
@@ -145,7 +151,7 @@ def _top(imported: Imported, shared: dict[str, Any], path: Path) -> None:
     imported.data["provider"] = "ssh"
     network = {}
     for theirs, ours in NETWORK.items():
-        if theirs in shared:
+        if theirs in shared and ours not in network:
             network[ours] = shared[theirs]
             imported.kept.append(f"{theirs}: {shared[theirs]} → network.{ours}")
     _plugin(imported, shared, network)
@@ -259,6 +265,7 @@ def _groups(imported: Imported, listing: Mapping[str, Any]) -> None:
 def _leftovers(imported: Imported, shared: Mapping[str, Any]) -> None:
     handled: set[str] = HOST_HANDLED | set(NETWORK) | {"kube_version", "kube_network_plugin", "kube_proxy_mode"}
     handled |= {"calico_vxlan_mode", "calico_ipip_mode", "calico_mtu", "supplementary_addresses_in_ssl_keys"}
+    handled |= {"ansible_local"}  # Ansible's own, in every listing
     imported.ignored += [f"{name}: {_short(shared[name])}" for name in sorted(set(shared) - handled)]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Access, Node, Spec
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Access, Group, Node, Spec
 
 GROUPS = {"control-plane": "kube_control_plane", "worker": "kube_node"}
 Variables = dict[str, Any]
@@ -56,13 +56,14 @@ def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec) -> Variable
         # Never a bare node name: it could resolve to somebody's real machine.
         return {"ansible_host": f"{node.name}.not-made.invalid"}
     role = "kubeadm_master" if node.role == "control-plane" else "kubeadm_worker"
+    group = spec.groups.get(node.group or "", Group())
     variables = reach | {
         "kubesmith_node_address": address,
         f"{role}_node_address": address,
-        f"{role}_labels": dict(node.labels),
+        f"{role}_labels": group.labels | node.labels,
     }
-    if node.taints:
-        variables[f"{role}_taints"] = list(node.taints)
+    if taints := (*group.taints, *node.taints):
+        variables[f"{role}_taints"] = list(dict.fromkeys(taints))
     return variables
 
 

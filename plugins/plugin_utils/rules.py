@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -122,6 +123,16 @@ def nodes_listed_or_counted(spec: Spec) -> Broken:
             )
 
 
+def groups_exist(spec: Spec) -> Broken:
+    """A node's group is one that the file describes."""
+    for index, node in enumerate(spec.nodes):
+        if node.group is not None and node.group not in spec.groups:
+            near = difflib.get_close_matches(node.group, spec.groups, n=1, cutoff=0.6)
+            known = ", ".join(sorted(spec.groups)) or "none"
+            hint = f"did you mean {near[0]}?" if near else f"groups here are {known}"
+            yield ("nodes", index, "group"), f"{node.group!r} is not a group of this file", hint
+
+
 def endpoint_apart(spec: Spec) -> Broken:
     """The API endpoint, if an address, lies in no pod or service network."""
     try:
@@ -145,5 +156,6 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     names_unique,
     control_planes_right,
     nodes_listed_or_counted,
+    groups_exist,
     endpoint_apart,
 )

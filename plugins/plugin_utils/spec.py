@@ -111,6 +111,13 @@ class Cluster(Part):
     )
 
 
+class Group(Part):
+    """What several nodes have in common."""
+
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Labels of each of its nodes.")
+    taints: tuple[Taint, ...] = Field((), strict=False, description="Taints of each of its nodes.")
+
+
 class Node(Part):
     """One machine."""
 
@@ -124,6 +131,7 @@ class Node(Part):
     user: Optional[Annotated[str, _matching(USER, "is not a user name")]] = Field(
         None, description="SSH user, if not the one of access.user."
     )
+    group: Optional[ClusterName] = Field(None, description="The group under 'groups' that it belongs to.")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Labels of the node.")
     taints: tuple[Taint, ...] = Field((), strict=False, description="Taints of the node, as key=value:Effect.")
 
@@ -210,6 +218,7 @@ class Spec(Part):
         None, description="How many workers a provider makes, if nodes are not listed."
     )
     nodes: tuple[Node, ...] = Field((), strict=False, description="The machines, one by one.")
+    groups: dict[ClusterName, Group] = Field(default_factory=dict, description="Groups of nodes, by name.")
     network: Network = Field(default_factory=Network)
     runtime: Runtime = Field(default_factory=Runtime)
     access: Access = Field(default_factory=Access)
@@ -222,6 +231,12 @@ class Spec(Part):
         planes = 1 if self.control_planes is None else self.control_planes
         named = [Node(name=f"cp{i + 1}", role="control-plane") for i in range(planes)]
         return (*named, *(Node(name=f"w{i + 1}") for i in range(self.workers or 0)))
+
+
+def schema() -> dict[str, Any]:
+    """Return the cluster file's JSON Schema (draft 2020-12), for editors."""
+    made = Spec.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "kubesmith cluster file"}
 
 
 def read(file: File) -> Spec:
