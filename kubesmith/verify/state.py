@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import cached_property
@@ -62,8 +62,8 @@ class Cluster:
 
     # --- gathering
 
-    def begin(self, *, proofs: bool) -> None:
-        """Start gathering everything that the selected checks may ask for."""
+    def begin(self, proofs: Collection[str]) -> None:
+        """Start gathering what the selected checks will ask for; ``proofs`` are of probe, paths and workload."""
         for node in self.nodes.values():
             node.prepare()
         if proofs and self.control_planes:
@@ -71,11 +71,13 @@ class Cluster:
         for node in self.nodes.values():
             self._facts[node.name] = background.start(self._gather, node)
         self._objects = background.start(self._gather_objects)
-        if proofs:
+        if proofs and self.control_planes:
             self._probe = background.start(self._await_probe)
+        if "workload" in proofs:
             self._workload = background.start(self._gather_workload)
-            for name in self.nodes:
-                self._paths[name] = background.start(self._gather_paths, name)
+        if "paths" in proofs:
+            self._paths = {name: background.start(self._gather_paths, name) for name in self.nodes}
+        if "later" in proofs:
             self._later = {name: background.start(self._gather_later, name) for name in self.nodes}
 
     def _gather(self, node: Node) -> dict[str, Any]:
@@ -299,7 +301,8 @@ class Cluster:
         return Facts(self._workload.result())
 
     def later(self, name: str) -> Facts:
-        """Return what the node answered after the proofs."""
+        """Return what the node answered after the proofs; raises Missing if it does not answer at all."""
+        self.facts(name)
         return Facts(self._later[name].result())
 
     def clock_offset(self, name: str) -> float:

@@ -19,7 +19,7 @@ from kubesmith.verify.nodes import Node, plain
 from kubesmith.verify.state import Cluster, Missing
 
 CHECK_ID = re.compile(r"\s*(?P<id>[A-Z]\d+): (?P<sentence>.+)")
-PROOFS = {"probe", "paths", "workload"}  # fixtures that need the probe's pods
+PROOFS = {"probe", "paths", "workload", "later"}  # fixtures that need the probe's pods
 CLUSTER = pytest.StashKey[Cluster]()
 COMPARED = pytest.StashKey[tuple[str, str]]()
 JOURNALS = pytest.StashKey[dict[str, list[str]]]()
@@ -103,7 +103,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         item.user_properties.append(("node", str(_node_of(item) or "cluster")))
     if not session.config.option.collectonly and session.items:
-        _cluster(session.config).begin(proofs=any(PROOFS & _fixtures(item) for item in session.items))
+        _cluster(session.config).begin(PROOFS & set().union(*map(_fixtures, session.items)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -170,6 +170,12 @@ def paths(request: pytest.FixtureRequest, cluster: Cluster) -> Any:
     node = _node_of(request)
     assert node is not None
     return cluster.paths(node.name)
+
+
+@pytest.fixture
+def later(request: pytest.FixtureRequest, cluster: Cluster) -> Any:
+    """What the node that this check is about, or the first control plane, says once the proofs are done."""
+    return cluster.later((_node_of(request) or cluster.api).name)
 
 
 @pytest.fixture

@@ -73,9 +73,9 @@ def test_kubelet_has_no_standing_error(node, facts):
 
 
 @pytest.mark.parametrize("unit", ["kubelet", "containerd"])
-def test_service_is_not_restarted_meanwhile(node, facts, cluster, paths, unit):
+def test_service_is_not_restarted_meanwhile(node, facts, later, unit):
     """C11: neither kubelet nor containerd is restarted while the proofs run"""
-    assert cluster.later(node.name)["services"][unit]["NRestarts"] == facts["services"][unit]["NRestarts"]
+    assert later["services"][unit]["NRestarts"] == facts["services"][unit]["NRestarts"]
 
 
 def test_kubelet_uses_containerd(node, cluster):

@@ -41,15 +41,14 @@ def test_no_container_is_stuck(cluster):
     assert stuck == {}
 
 
-def test_no_container_is_restarted_meanwhile(cluster, workload):
+def test_no_container_is_restarted_meanwhile(cluster, later):
     """I2: no container of kube-system is restarted while the proofs run"""
     before = {
         f"{pod['metadata']['name']}/{container['name']}": container["restartCount"]
         for pod in cluster.of_kind("Pod")
         for container in pod["status"].get("containerStatuses", [])
     }
-    after = cluster.later(cluster.api.name)["restarts"]
-    assert {name: count for name, count in after.items() if count > before.get(name, count)} == {}
+    assert {name: count for name, count in later["restarts"].items() if count > before.get(name, count)} == {}
 
 
 def test_deployment_spreads(cluster, workload):

@@ -147,10 +147,13 @@ def replacement(space: Namespace) -> dict[str, Any]:
 
 
 def rollout(space: Namespace) -> dict[str, Any]:
-    """Roll out an image that does not exist, and undo it; return the image before, in between and after."""
+    """Roll out an image for nodes that do not exist, and undo it; return the image before, in between and after."""
     before = _image(space)
-    container = {"name": "server", "image": f"{before}-absent"}
-    space.api.patch(space.app, {"spec": {"template": {"spec": {"containers": [container]}}}})
+    template = {
+        "containers": [{"name": "server", "image": f"{before}-absent"}],
+        "nodeSelector": {"kubesmith.io/no": ""},
+    }
+    space.api.patch(space.app, {"spec": {"template": {"spec": template}}})
     between = until(lambda: _status(space).get("unavailableReplicas") and _image(space), SECONDS)
     serving = _status(space).get("readyReplicas", 0)
     space.kubectl("rollout", "undo", "deployment/app")
