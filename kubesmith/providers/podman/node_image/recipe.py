@@ -65,6 +65,7 @@ DROPPED = (
     "var/cache/apt/*.bin",
     "var/cache/debconf/*-old",
     "var/lib/apt/lists/*_*",
+    "var/lib/dbus/machine-id",  # dbus makes it at installation, and systemd would give it to every node
     "var/lib/dpkg/*-old",
     "var/log/*.log",
     "var/log/apt/*",
