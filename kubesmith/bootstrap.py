@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kubesmith.errors import InputError, KubesmithError
-from kubesmith.packages import install_packages, require_packages
+from kubesmith.packages import SBIN, install_packages, require_packages
 
 __all__ = ["enter", "require_packages"]
 
@@ -33,7 +33,6 @@ MARK = VENV / "complete.json"
 MINORS = (13, 12, 11)
 #: Where else a Python may be, besides PATH and pyenv's folders.
 SEARCHED = ("/usr/local/bin", "/usr/bin")
-SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 PROBE = "import ensurepip, ssl, sys, venv; print(sys.version_info[0], sys.version_info[1])"
 
 
@@ -250,8 +249,7 @@ def main(words: Sequence[str]) -> None:
             raise InputError(f"unknown option {option}", fix=str(__doc__).splitlines()[-1])
     environment = prepare(extra, assume_yes=assume_yes)
     os.environ.update(environment)
-    for purpose in purposes:
-        require_packages(purpose, assume_yes=assume_yes)
+    require_packages(*purposes, assume_yes=assume_yes)
     if words:
         os.execvpe(words[0], words, environment)  # noqa: S606 - the command that was asked for, no shell
 

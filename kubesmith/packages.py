@@ -16,6 +16,8 @@ from pathlib import Path
 
 from kubesmith.errors import InputError, KubesmithError
 
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
 
 @dataclass(frozen=True)
 class Package:
@@ -29,7 +31,13 @@ class Package:
         """Tell whether what it brings is there, wherever it came from."""
         if self.shown_by.startswith("/"):
             return any(Path("/").glob(self.shown_by[1:]))
-        return shutil.which(self.shown_by) is not None
+        return shutil.which(self.shown_by, path=tool_path()) is not None
+
+
+def tool_path() -> str:
+    """Return PATH with the administrator's folders, which `su` and many service managers leave out, and dpkg needs."""
+    path = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder]
+    return os.pathsep.join([*path, *(folder for folder in SBIN if folder not in path)])
 
 
 PODMAN = (
@@ -61,12 +69,13 @@ def packages(purpose: str) -> tuple[Package, ...]:
     return {"podman": lab, "bundle": BUNDLE, "ssh": SSH, "test": every}[purpose]
 
 
-def require_packages(purpose: str, assume_yes: bool) -> None:
-    """Have what ``purpose`` needs (see packages()), installing what is missing after it was listed and agreed to.
+def require_packages(*purposes: str, assume_yes: bool) -> None:
+    """Have what ``purposes`` need (see packages()), installing what is missing after it was listed and agreed to.
 
     Raises InputError, with the command to type, without agreement, without root, or where there is no apt.
     """
-    missing = [package for package in packages(purpose) if not package.present()]
+    wanted = {package.name: package for purpose in purposes for package in packages(purpose)}
+    missing = [package for package in wanted.values() if not package.present()]
     if not missing:
         return
     reasons = ", ".join(f"{package.name} ({package.why})" for package in missing)
@@ -80,22 +89,22 @@ def install_packages(names: Sequence[str], reasons: str, *, assume_yes: bool) ->
     """Install Debian packages by apt, after listing them; asks on a terminal unless ``assume_yes``."""
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *names]
     line = shlex.join(command)
-    if not shutil.which("apt-get"):
+    if not shutil.which("apt-get", path=tool_path()):
         raise InputError(
             f"missing: {reasons}; this system has no apt-get, so nothing was installed",
             fix=f"install what other systems call {', '.join(names)}",
         )
     if os.geteuid() != 0:
         raise InputError(f"missing: {reasons}", fix=f"sudo {line}")
-    print(f"to be installed by apt-get: {reasons}", file=sys.stderr, flush=True)
-    if not assume_yes and not _agreed():
+    may_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    if assume_yes or may_ask:
+        print(f"to be installed by apt-get: {reasons}", file=sys.stderr, flush=True)
+    if not assume_yes and not (may_ask and _agreed()):
         raise InputError(f"missing: {reasons}", fix=f"{line}, or give --yes and it is done for you")
     _apt(command)
 
 
 def _agreed() -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
     print("Install them? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -115,13 +124,17 @@ def _apt(command: Sequence[str]) -> None:
 
 
 def _would_work(command: Sequence[str]) -> bool:
-    return subprocess.run([*command, "--simulate"], capture_output=True, check=False).returncode == 0
+    simulation = [*command, "--simulate"]
+    return subprocess.run(simulation, env=_environment(), capture_output=True, check=False).returncode == 0
 
 
 def _run(command: Sequence[str]) -> int:
     """Run with apt's words on standard error: standard output is for what was asked for."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     waiting = ["-o", "DPkg::Lock::Timeout=300"] if command[0] == "apt-get" else []
     return subprocess.run(
-        [*command, *waiting], stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment, check=False
+        [*command, *waiting], stdin=subprocess.DEVNULL, stdout=sys.stderr, env=_environment(), check=False
     ).returncode
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PATH": tool_path(), "DEBIAN_FRONTEND": "noninteractive"}
