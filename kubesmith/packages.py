@@ -110,14 +110,13 @@ def _agreed() -> bool:
 
 
 def _apt(command: Sequence[str]) -> None:
-    """Install; first finish what an interrupted dpkg left and fetch package lists, if they are why it would fail."""
+    """Install. Package lists are fetched where apt cannot do without; a failure is mended and tried once more."""
     if not _would_work(command):
-        _run(["dpkg", "--configure", "-a"])
         _run(["apt-get", "update"])
-    elif _run(command) == 0:
+    if _run(command) == 0:
         return
-    else:  # the lists name files that the mirror no longer has
-        _run(["apt-get", "update"])
+    _run(["dpkg", "--configure", "-a"])  # an interrupted dpkg refuses everything else
+    _run(["apt-get", "update"])  # old lists name files that the mirror no longer has
     code = _run(command)
     if code:
         raise KubesmithError(f"{shlex.join(command)} ended with {code}", fix="see what apt-get said above")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kubesmith import packages
-from kubesmith.errors import InputError
+from kubesmith.errors import InputError, KubesmithError
 from kubesmith.packages import Package, install_packages, require_packages
 
 GONE = Package("frobnicate", "frobs", "frobnicate-that-nobody-has")
@@ -76,7 +76,22 @@ def test_package_lists_are_fetched_only_when_apt_cannot_do_without(
 ) -> None:
     monkeypatch.setattr(packages, "_would_work", lambda command: False)
     install_packages(["frobnicate"], "frobnicate (frobs)", assume_yes=True)
-    assert [command[1] for command in wanted] == ["--configure", "update", "install"]
+    assert [command[1] for command in wanted] == ["update", "install"]
+
+
+def test_an_interrupted_dpkg_is_finished_before_the_second_try(
+    wanted: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = iter([100, 0, 0, 0])
+    monkeypatch.setattr(packages, "_run", lambda command: wanted.append(list(command)) or next(codes))
+    install_packages(["frobnicate"], "frobnicate (frobs)", assume_yes=True)
+    assert [command[1] for command in wanted] == ["install", "--configure", "update", "install"]
+
+
+def test_a_second_failure_ends_the_attempt(wanted: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_run", lambda command: wanted.append(list(command)) or 100)
+    with pytest.raises(KubesmithError, match="frobnicate ended with 100"):
+        install_packages(["frobnicate"], "frobnicate (frobs)", assume_yes=True)
 
 
 def test_machines_of_ones_own_need_no_podman() -> None:
