@@ -116,10 +116,11 @@ def last_line(said: str) -> str:
     return lines[-1] if lines else "no output"
 
 
-def explain(what: str, said: str) -> str:
+def explain(what: str, result: Result) -> str:
     """Return a failure's message: what failed, kubeadm's first error, the end of its output, the kubelet's journal."""
-    plain = [line for line in said.splitlines() if "\x1b[" not in line]  # coloured: its long list of kernel options
-    text = f"{what}: {first_error(said)}\n--- kubeadm said last:\n" + "\n".join(plain[-20:])
+    cause = f"killed by signal {-result.rc}" if result.rc < 0 else first_error(result.said)
+    plain = [line for line in result.said.splitlines() if "\x1b[" not in line]  # coloured: a list of kernel options
+    text = f"{what}: {cause}\n--- kubeadm said last:\n" + "\n".join(plain[-20:])
     tail = journal("kubelet", 20)
     return text if tail.startswith("-- No entries") else f"{text}\n--- the kubelet's journal ends with:\n{tail}"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-LOCKS = "/run/lock"
+LOCKS = "/run"
 
 
 class CommandError(Exception):

@@ -61,7 +61,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
 TRIAL = "/run/kubesmith-kubeadm.yml"
 
@@ -131,7 +131,7 @@ def finish(found: str, path: str, timeout: int, check_mode: bool, handle: int) -
         phase = ["init", "phase", "addon", name, "--config", path]
         result = run([kubeadm.KUBEADM, *phase], timeout=timeout, pass_fds=(handle,))
         if result.rc != 0:
-            raise CommandError(kubeadm.explain(f"kubeadm {' '.join(phase)} failed", result.said))
+            raise CommandError(kubeadm.explain(f"kubeadm {' '.join(phase)} failed", result))
     return [f"kubeadm init phase addon {name}" for name in missing]
 
 
@@ -146,7 +146,7 @@ def wait_for_api(timeout: int) -> None:
             what = (
                 f"the control plane is complete, but its API server was not ready within {timeout} s; it is not reset"
             )
-            raise CommandError(kubeadm.explain(what, error))
+            raise CommandError(kubeadm.explain(what, Result(0, error, "")))
         time.sleep(1)
 
 
@@ -160,18 +160,16 @@ def clean() -> None:
         )
     result = kubeadm.reset()
     if result.rc != 0:
-        raise CommandError(kubeadm.explain("an interrupted kubeadm init could not be cleaned up", result.said))
+        raise CommandError(kubeadm.explain("an interrupted kubeadm init could not be cleaned up", result))
 
 
 def init(path: str, timeout: int, handle: int) -> None:
     """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
     result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))
     if result.rc != 0:
-        raise CommandError(kubeadm.explain("kubeadm init failed", result.said))
+        raise CommandError(kubeadm.explain("kubeadm init failed", result))
     if kubeadm.control_plane() != kubeadm.COMPLETE:
-        raise CommandError(
-            kubeadm.explain("kubeadm init ended well, yet the control plane is not complete", result.said)
-        )
+        raise CommandError(kubeadm.explain("kubeadm init ended well, yet the control plane is not complete", result))
 
 
 if __name__ == "__main__":

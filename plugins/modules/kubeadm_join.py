@@ -93,7 +93,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
 CONFIG = "/run/kubesmith-join.json"
 
@@ -141,16 +141,14 @@ def join(wanted: Mapping[str, Any], handle: int) -> None:
     finally:
         files.remove(CONFIG)
     if result.rc != 0:
-        raise CommandError(explained("kubeadm join failed", result.said, wanted))
+        raise CommandError(explained("kubeadm join failed", result, wanted))
     if kubeadm.membership() != kubeadm.COMPLETE:
-        raise CommandError(
-            explained("kubeadm join ended well, yet the kubelet has no certificate", result.said, wanted)
-        )
+        raise CommandError(explained("kubeadm join ended well, yet the kubelet has no certificate", result, wanted))
 
 
-def explained(what: str, said: str, wanted: Mapping[str, Any]) -> str:
+def explained(what: str, result: Result, wanted: Mapping[str, Any]) -> str:
     """Return a failure's message without the token."""
-    return kubeadm.redact(kubeadm.explain(what, said), wanted["token"])
+    return kubeadm.redact(kubeadm.explain(what, result), wanted["token"])
 
 
 def work(wanted: Mapping[str, Any], check_mode: bool, handle: int) -> dict[str, Any]:
@@ -174,7 +172,7 @@ def clean() -> None:
         raise CommandError(f"this host holds a control plane ({', '.join(pods)}), it does not become a worker")
     result = kubeadm.reset()
     if result.rc != 0:
-        raise CommandError(kubeadm.explain("an interrupted kubeadm join could not be cleaned up", result.said))
+        raise CommandError(kubeadm.explain("an interrupted kubeadm join could not be cleaned up", result))
 
 
 def main() -> None:

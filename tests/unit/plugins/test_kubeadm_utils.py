@@ -2,6 +2,7 @@
 
 import pytest
 from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result
 
 
 def make(root, *paths, text=""):
@@ -141,3 +142,19 @@ def test_which_labels_a_kubelet_may_give_itself(key, may):
 def test_taints():
     assert kubeadm.parse_taint("a/b=c:NoSchedule") == {"key": "a/b", "value": "c", "effect": "NoSchedule"}
     assert kubeadm.parse_taint("a:NoExecute") == {"key": "a", "effect": "NoExecute"}
+
+
+def test_a_failure_is_explained_by_its_first_error_and_without_the_coloured_list(monkeypatch):
+    monkeypatch.setattr(kubeadm, "journal", lambda unit, lines: "kubelet: last words")
+    said = "\x1b[0;37mCONFIG_X\x1b[0m: enabled\n" + PREFLIGHT
+    text = kubeadm.explain("kubeadm init failed", Result(1, said, ""))
+    assert text.startswith("kubeadm init failed: [ERROR Port-6443]: Port 6443 is in use\n")
+    assert "CONFIG_X" not in text
+    assert text.endswith("kubelet: last words")
+
+
+def test_a_killed_kubeadm_is_called_killed(monkeypatch):
+    monkeypatch.setattr(kubeadm, "journal", lambda unit, lines: "-- No entries --")
+    text = kubeadm.explain("kubeadm init failed", Result(-9, "[certs] done", "[WARNING x]"))
+    assert text.startswith("kubeadm init failed: killed by signal 9\n")
+    assert "No entries" not in text

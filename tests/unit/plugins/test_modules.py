@@ -7,7 +7,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.kubesmith.cluster.plugins.action import kubeconfig
 from ansible_collections.kubesmith.cluster.plugins.module_utils import node
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result
 from ansible_collections.kubesmith.cluster.plugins.modules import (
     files,
     host_prepare,
@@ -167,8 +167,8 @@ def test_a_join_without_all_it_needs_is_refused(lacking):
 
 def test_a_failed_join_does_not_tell_the_token(monkeypatch):
     monkeypatch.setattr(kubeadm_join.kubeadm, "journal", lambda unit, lines: "journal")
-    said = f"error: token {WANTED['token']} is wrong"
-    message = kubeadm_join.explained("kubeadm join failed", said, WANTED)
+    result = Result(1, "", f"error: token {WANTED['token']} is wrong")
+    message = kubeadm_join.explained("kubeadm join failed", result, WANTED)
     assert WANTED["token"] not in message
     assert "is wrong" in message
 

@@ -17,7 +17,7 @@ def state(**changes):
         "ActiveState": "active",
         "UnitFileState": "enabled",
         "NeedDaemonReload": "no",
-        "MainPID": str(os.getpid()),
+        "MainPID": "0",
         "ExecMainStartTimestampMonotonic": str(started),
         "FragmentPath": "",
         "DropInPaths": "",
