@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -67,12 +68,29 @@ class Result:
         return sum(host.changed for host in self.hosts.values())
 
 
+@dataclass(frozen=True)
+class TaskResult:
+    """What a module answered on a host; ``start`` and ``end`` are the controller's clock, in ISO 8601.
+
+    ``action`` is the module's full name, ``answer`` its whole answer: whoever collects it says what may be kept of it.
+    """
+
+    host: str
+    role: str
+    task: str
+    action: str
+    answer: Mapping[str, Any]
+    start: str
+    end: str
+
+
 @dataclass
 class _Watch:
     """Collects events; the state of a run in progress."""
 
     ui: Ui
     log: TextIO
+    collect: Callable[[TaskResult], None] | None = None
     hosts: dict[str, dict[str, int]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     plays: list[tuple[str, float]] = field(default_factory=list)
@@ -119,6 +137,8 @@ class _Watch:
         if kind == "runner_on_unreachable" or (kind == "runner_on_failed" and not data.get("ignore_errors")):
             count["failed"] += 1
             self.failures.append(_failure(host, data, result, unreachable=kind == "runner_on_unreachable"))
+        if self.collect and kind == "runner_on_ok":
+            self.collect(_answer(host, data, result))
         self._write(host, kind, data, changed)
 
     def _write(self, host: str, kind: str, data: Mapping[str, Any], changed: bool) -> None:
@@ -136,6 +156,11 @@ class _Watch:
         self.ui.event("task", **row)
         if changed and self.ui.verbosity:
             self.ui.line(f"      {host}: changed: {_task(data)}")
+
+
+def _answer(host: str, data: Mapping[str, Any], result: Mapping[str, Any]) -> TaskResult:
+    words = {key: str(data.get(key) or "") for key in ("role", "task", "start", "end")}
+    return TaskResult(host, action=str(data.get("task_action", "")), answer=result, **words)
 
 
 def _task(data: Mapping[str, Any]) -> str:
@@ -191,18 +216,29 @@ def _interruptible() -> Iterator[list[bool]]:
 
 
 def playbook(
-    name: str, *, inventory: Path, state: Path, ui: Ui, check: bool = False, limit: str = "", tags: str = ""
+    name: str,
+    *,
+    inventory: Path,
+    state: Path,
+    ui: Ui,
+    check: bool = False,
+    limit: str = "",
+    tags: str = "",
+    kept_in: str = "runs",
+    collect: Callable[[TaskResult], None] | None = None,
 ) -> Result:
     """Run the playbook ``name`` (a FQCN or a path) on ``inventory``; each of its plays shows as a phase of ``ui``.
 
-    The run's folder, ``STATE/runs/TIME``, keeps ``tasks.jsonl`` (a row per task and host: times and outcome, no values)
-    and Ansible's own output. Raises KeyboardInterrupt if the run was interrupted.
+    The run's folder, ``STATE/KEPT_IN/TIME``, keeps ``tasks.jsonl`` (a row per task and host: times and outcome, no
+    values) and Ansible's own output. ``collect`` is called with the answer of each module that did not fail.
+    Raises KeyboardInterrupt if the run was interrupted.
     """
-    folder = _run_folder(state)
-    line = " ".join(part for part in ("--check --diff" if check else "", f"--tags {tags}" if tags else "") if part)
+    folder = _run_folder(state, kept_in)
+    parts = ["--check --diff" if check else "", f"--tags {tags}" if tags else "", _variables(folder, variables or {})]
+    line = " ".join(part for part in parts if part)
     log_file = folder / "tasks.jsonl"
     with log_file.open("w") as log, _interruptible() as interrupted:
-        watch = _Watch(ui, log)
+        watch = _Watch(ui, log, collect)
         began = time.monotonic()
         runner = ansible_runner.run(
             private_data_dir=str(folder),
@@ -227,6 +263,16 @@ def playbook(
     return Result(str(runner.status), hosts, tuple(watch.failures), plays, folder)
 
 
+def _variables(folder: Path, variables: Mapping[str, Any]) -> str:
+    """Return the option that hands variables over, out of a private file: a command line is seen by everybody."""
+    if not variables:
+        return ""
+    file = folder / "variables.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(dict(variables)))
+    return f"--extra-vars @{shlex.quote(str(file))}"
+
+
 def _plays(starts: list[tuple[str, float]], began: float, ended: float) -> tuple[PhaseTime, ...]:
     ends = [start for _, start in starts[1:]] + [ended]
     return tuple(
@@ -244,9 +290,9 @@ def _unexplained(runner: Any, watch: _Watch, folder: Path) -> None:
     raise KubesmithError(f"Ansible ended with {runner.status} before any task: {text[-2000:]}", fix=f"see {folder}")
 
 
-def _run_folder(state: Path) -> Path:
+def _run_folder(state: Path, kept_in: str) -> Path:
     """Make a fresh folder for a run: ansible-runner keeps old values where it finds a used one."""
-    runs = paths.make_private(state / "runs")
+    runs = paths.make_private(state / kept_in)
     for old in sorted(runs.iterdir())[: -KEPT_RUNS + 1]:
         shutil.rmtree(old, ignore_errors=True)
     stamp = time.strftime("%Y%m%dT%H%M%S") + f".{time.time_ns() % 1_000_000_000:09d}"
