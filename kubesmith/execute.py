@@ -224,13 +224,14 @@ def playbook(
     check: bool = False,
     limit: str = "",
     tags: str = "",
+    variables: Mapping[str, Any] | None = None,
     kept_in: str = "runs",
     collect: Callable[[TaskResult], None] | None = None,
 ) -> Result:
     """Run the playbook ``name`` (a FQCN or a path) on ``inventory``; each of its plays shows as a phase of ``ui``.
 
     The run's folder, ``STATE/KEPT_IN/TIME``, keeps ``tasks.jsonl`` (a row per task and host: times and outcome, no
-    values) and Ansible's own output. ``collect`` is called with the answer of each module that did not fail.
+    values) and Ansible's own output. ``variables`` go before the inventory's. ``collect`` is called with the answer of each module that did not fail.
     Raises KeyboardInterrupt if the run was interrupted.
     """
     folder = _run_folder(state, kept_in)
