@@ -47,12 +47,14 @@ UNIT_PROPERTIES = (
 class Scope:
     """How much is gathered, and how long that may take.
 
-    ``since``, in seconds since the epoch, leaves older lines out; None keeps all. ``full`` raises the bounds.
+    ``since``, in seconds since the epoch, leaves older lines out; None keeps all. ``full`` raises the bounds; ``most``
+    is the bound of all texts together in bytes, 0 for the usual one.
     """
 
-    def __init__(self, since: Optional[float], full: bool, seconds: float) -> None:
+    def __init__(self, since: Optional[float], full: bool, seconds: float, most: int = 0) -> None:
         self.since = since
         self.full = full
+        self.most = most or (24 * MEGA if full else 4 * MEGA)
         self.deadline = time.monotonic() + seconds
 
     def left(self, most: float = 20) -> float:
@@ -93,7 +95,7 @@ def _together(parts: dict[str, Callable[[Scope], Any]], scope: Scope) -> tuple[d
 
 def bounded(texts: dict[str, str], scope: Scope) -> dict[str, str]:
     """Return the texts shortened, each to its own bound, all together to the total; what is small comes first."""
-    each, room = (4 * MEGA, 24 * MEGA) if scope.full else (384 * KILO, 4 * MEGA)
+    each, room = 4 * MEGA if scope.full else 384 * KILO, scope.most
     kept = {}
     for name, text in sorted(texts.items(), key=lambda item: len(item[1])):
         short = shortened(text, min(each, room))

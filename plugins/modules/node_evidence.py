@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: node_evidence
 short_description: Bring what explains a failure from a node, without its secrets
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Gathers journals, logs of pods, disks, ports, units, certificates' dates and configuration. Changes nothing.
   - Secret values of the node are read there and taken out of every text before it leaves the node, as they are, as
@@ -32,6 +32,10 @@ options:
     description: Add the cluster's objects, as the administrator's kubeconfig of this host shows them.
     type: bool
     default: false
+  most:
+    description: How many bytes of text are brought at most; 0 for 24 MiB in full, else 4 MiB.
+    type: int
+    default: 0
   seconds:
     description: How long it may take.
     type: float
@@ -82,12 +86,15 @@ def main() -> None:
             "age": {"type": "float", "default": 0},
             "full": {"type": "bool", "default": False},
             "cluster": {"type": "bool", "default": False},
+            "most": {"type": "int", "default": 0},
             "seconds": {"type": "float", "default": 60},
         },
         supports_check_mode=True,
     )
     age = module.params["age"]
-    scope = evidence.Scope(time.time() - age if age else None, module.params["full"], module.params["seconds"])
+    scope = evidence.Scope(
+        time.time() - age if age else None, module.params["full"], module.params["seconds"], module.params["most"]
+    )
     answer = evidence.gather(scope, module.params["cluster"])
     module.exit_json(changed=False, packed=evidence.packed(answer))
 
