@@ -14,7 +14,7 @@ DOCUMENTATION = r"""
 name: calico_manifest
 short_description: Calico's manifest with a cluster's settings
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Sets the encapsulation, the pods' network and MTU, and how a node finds its address, in Calico's own manifest.
 positional: _input

@@ -13,7 +13,7 @@ DOCUMENTATION = r"""
 name: node_registration
 short_description: kubeadm's nodeRegistration of a node
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Returns the dictionary that kubeadm's configuration wants below C(nodeRegistration).
 positional: _input

@@ -13,7 +13,7 @@ DOCUMENTATION = r"""
 name: registry_files
 short_description: Registries and mirrors as files of containerd
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Turns a list of registries into the files below C(/etc/containerd/certs.d).
 positional: _input

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: spec
 short_description: A kubesmith cluster file as inventory
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Reads the same C(cluster.yml) that C(runner.py) reads, checks it by the same rules, and yields the groups
     C(kube_control_plane) and C(kube_node) with the variables of the collection's roles.
@@ -40,9 +40,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
-
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import places
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 

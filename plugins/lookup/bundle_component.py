@@ -4,18 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import read_bundle
-
 DOCUMENTATION = r"""
 name: bundle_component
 short_description: What a bundle says of a component
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Returns a component's row of a bundle, with its version and features.
 options:
@@ -40,6 +33,13 @@ _raw:
   type: list
   elements: dict
 """
+
+from collections.abc import Sequence
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import read_bundle
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

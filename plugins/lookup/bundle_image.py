@@ -4,19 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.kubesmith.cluster.plugins.module_utils.bundle import BundleError, image
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import read_bundle
-
 DOCUMENTATION = r"""
 name: bundle_image
 short_description: Reference of an image of a bundle
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Returns the full reference under which a bundle holds an image.
 options:
@@ -42,6 +34,14 @@ _raw:
   elements: str
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.kubesmith.cluster.plugins.module_utils.bundle import BundleError, image
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.bundle_action import read_bundle
+
 
 class LookupModule(LookupBase):  # type: ignore[misc]
     """The lookup."""
@@ -49,7 +49,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: Sequence[str], variables: Any = None, **options: Any) -> list[str]:
         """Return the references."""
         self.set_options(var_options=variables, direct=options)
-        _, bundle = read_bundle(self.get_option("bundle"))
+        _root, bundle = read_bundle(self.get_option("bundle"))
         try:
             return [image(bundle, name)["ref"] for name in terms]
         except BundleError as error:

@@ -174,7 +174,7 @@ def may_label_itself(key: str) -> bool:
 
 def parse_taint(text: str) -> dict[str, str]:
     """Return {key, value, effect} of ``key=value:Effect`` or ``key:Effect``."""
-    pair, _, effect = text.rpartition(":")
-    key, _, value = pair.partition("=")
+    pair, _colon, effect = text.rpartition(":")
+    key, _sign, value = pair.partition("=")
     taint = {"key": key, "effect": effect}
     return dict(taint, value=value) if value else taint

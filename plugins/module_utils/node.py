@@ -58,7 +58,7 @@ def system() -> dict[str, Any]:
 def os_release(text: str) -> dict[str, str]:
     """Return the settings of /etc/os-release."""
     rows = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in rows}
+    return {key.strip(): value.strip().strip("\"'") for key, _sign, value in rows}
 
 
 def memory_mib(meminfo: str) -> int:

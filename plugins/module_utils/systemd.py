@@ -27,7 +27,7 @@ def properties(unit: str) -> dict[str, str]:
     """Return the PROPERTIES of a unit as strings; an unknown unit has LoadState not-found."""
     said = run(["systemctl", "show", "--property=" + ",".join(PROPERTIES), unit], timeout=30)
     rows = (line.partition("=") for line in said.out.splitlines())
-    found = {key: value for key, _, value in rows}
+    found = {key: value for key, _sign, value in rows}
     return {key: found.get(key, "") for key in PROPERTIES}
 
 

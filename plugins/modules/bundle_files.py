@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: bundle_files
 short_description: Install a bundle's files on a node
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Installs programs, units and small configuration files of a bundle, each checked by its sha256 and replaced whole.
   - Files that the node cannot see below O(root) are sent over the Ansible connection, only those that it needs.
@@ -125,19 +125,19 @@ def work(wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     bundle.accept(wanted["pushed"], wanted["incoming"])
     todo = [(row, found) for row, found in ((row, wrong(row)) for row in wanted["files"]) if found]
     sources = {
-        row["path"]: bundle.find(wanted["root"], wanted["incoming"], row["path"], row["sha256"]) for row, _ in todo
+        row["path"]: bundle.find(wanted["root"], wanted["incoming"], row["path"], row["sha256"]) for row, _state in todo
     }
-    missing = {row["sha256"]: row["path"] for row, _ in todo if sources[row["path"]] is None}
+    missing = {row["sha256"]: row["path"] for row, _state in todo if sources[row["path"]] is None}
     answer = {
         "changed": bool(todo),
-        "installed": [row["install"] for row, _ in todo],
+        "installed": [row["install"] for row, _state in todo],
         "diff": files.rows_difference("installed files", {row["install"]: found for row, found in todo}),
     }
     if check_mode:
         return answer
     if missing:
         return {"changed": False, "missing": missing}
-    for row, _ in todo:
+    for row, _state in todo:
         install(row, sources[row["path"]], wanted["incoming"])
     return answer
 

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: bundle_images
 short_description: Give containerd a bundle's images
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Imports the images of a bundle that containerd lacks, by name and digest, into the namespace C(k8s.io).
   - They go in as one archive that is made on the way to C(ctr), from blobs that images share.

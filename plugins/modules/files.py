@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: files
 short_description: Write several small files in one call
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Gives each file its content and mode, whole or not at all, and can remove files of ours that are no longer wanted.
   - All files are validated before the first one is replaced.

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: host_prepare
 short_description: Make a host fit for a kubelet
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Swap, kernel modules, sysctls and C(/etc/hosts), each as it is now and as it will be after a reboot, in one call.
   - What already is as wanted is left alone.

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kube_apply
 short_description: Bring a manifest's objects into the cluster
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Compares by C(kubectl diff --server-side) and applies only what differs. Runs on a control plane.
   - Objects that are no longer in the manifest stay.

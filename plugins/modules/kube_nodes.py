@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kube_nodes
 short_description: Labels and taints of nodes
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Gives nodes their labels and taints, also those that a kubelet may not give itself. Runs on a control plane.
   - Only adds and corrects. Labels and taints that are not named stay, since controllers set some, too.

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kube_wait
 short_description: Wait until nodes and workloads are ready
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Waits until the nodes are Ready and every DaemonSet, Deployment and pod of some namespaces is up.
   - When the time is over, the message tells which pod is not ready, why, and what its events and its log say last.

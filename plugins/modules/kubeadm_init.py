@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubeadm_init
 short_description: Make a host the first control plane of a cluster
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Runs C(kubeadm init), and finishes what an interrupted run left.
   - A complete control plane is never reset. Its API server is waited for, and missing addons are installed.

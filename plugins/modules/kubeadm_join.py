@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubeadm_join
 short_description: Make a host a worker of a cluster
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Runs C(kubeadm join) with a token and the cluster's pinned CA; an interrupted join is cleaned up and done again.
   - A host that is a member already is left alone.

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubeadm_token
 short_description: A short-lived token for joining a cluster
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Makes a random bootstrap token, or revokes those that were made here. Runs on a control plane.
   - The answer holds the token, so give the task C(no_log).

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubeconfig
 short_description: Bring the administrator's kubeconfig to the controller
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Reads the kubeconfig on a control plane and writes it on the controller with mode 0600.
   - Cluster, context and user are named after the cluster, so that several kubeconfigs can be merged.

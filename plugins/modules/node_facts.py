@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: node_facts
 short_description: The whole state of a node in one call
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Reads a host's system and network, and how far it is a node of a cluster. Changes nothing.
 options:

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: unit
 short_description: A systemd unit runs, with the files that are in place
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Enables and starts a unit, and restarts it when it still runs with an older program, unit file or configuration.
   - What is old is read from the system (the running program was replaced, or a file is newer than the process), not
