@@ -231,8 +231,8 @@ def playbook(
     """Run the playbook ``name`` (a FQCN or a path) on ``inventory``; each of its plays shows as a phase of ``ui``.
 
     The run's folder, ``STATE/KEPT_IN/TIME``, keeps ``tasks.jsonl`` (a row per task and host: times and outcome, no
-    values) and Ansible's own output. ``variables`` go before the inventory's. ``collect`` is called with the answer of each module that did not fail.
-    Raises KeyboardInterrupt if the run was interrupted.
+    values) and Ansible's own output. ``variables`` go before the inventory's. ``collect`` is called with the answer of
+    each module that did not fail. Raises KeyboardInterrupt if the run was interrupted.
     """
     folder = _run_folder(state, kept_in)
     parts = ["--check --diff" if check else "", f"--tags {tags}" if tags else "", _variables(folder, variables or {})]
