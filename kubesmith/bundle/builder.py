@@ -35,7 +35,7 @@ from kubesmith.bundle.oci import Layer, put_image, write_layout
 from kubesmith.bundle.process import Runner
 from kubesmith.bundle.recipe import ImageRecipe, Item, Recipe, load_release
 from kubesmith.bundle.sbom import sbom
-from kubesmith.bundle.store import Entry, Store, file_sha256, link, locked, sync_folder
+from kubesmith.bundle.store import Entry, Store, file_sha256, link, locked, sync_file, sync_folder
 from kubesmith.errors import InputError
 from kubesmith.progress import Progress
 
@@ -43,6 +43,8 @@ DEFAULT_KUBERNETES = "1.37.2"
 BLOBS = Path("blobs") / "sha256"
 # Raised whenever this code would make another layer, image or record from the same recipe: the store starts anew.
 FORMAT = 2
+# What a bundle and its parts take on disk, in MiB, without Go's caches.
+RESULT_MIB = 3000
 
 
 def folder() -> Path:
@@ -105,27 +107,36 @@ class _Build:
 
     def run(self) -> Path:
         """Build what the store lacks and return the bundle's folder."""
-        entries: dict[str, Entry] = {}
-        for base in (True, False):
-            entries.update(self._stage([recipe for recipe in self.recipes if bool(recipe.layers) == base]))
-            self.chains = _chains(entries.values())
+        base = [recipe for recipe in self.recipes if recipe.layers]
+        rest = [recipe for recipe in self.recipes if not recipe.layers]
+        entries = self._found(base)
+        if len(entries) < len(base):
+            self._check(self.recipes)  # what stands on the base may have to be made anew with it
+            entries.update(self._make_all([recipe for recipe in base if recipe.name not in entries]))
+        self.chains = _chains(entries.values())
+        entries.update(self._found(rest))
+        missing = [recipe for recipe in rest if recipe.name not in entries]
+        if missing:
+            self._check(missing)
+            entries.update(self._make_all(missing))
         shutil.rmtree(self.scratch, ignore_errors=True)
         return self._assemble([entries[recipe.name] for recipe in self.recipes])
 
-    def _stage(self, recipes: Sequence[Recipe]) -> dict[str, Entry]:
-        keys = {recipe.name: self._key(recipe) for recipe in recipes}
-        entries = {}
+    def _found(self, recipes: Sequence[Recipe]) -> dict[str, Entry]:
+        """Return what the store has of ``recipes``."""
+        found = {}
         for recipe in recipes:
-            entry = self.store.get(recipe.name, keys[recipe.name])
+            entry = self.store.get(recipe.name, self._key(recipe))
             if entry:
-                entries[recipe.name] = entry
+                found[recipe.name] = entry
                 self.progress.done(recipe.name, recipe.version, changed=False)
-        missing = [recipe for recipe in recipes if recipe.name not in entries]
-        if missing:
-            toolchain.check_tools(missing)
-            toolchain.check_disk(folder(), sum(recipe.disk for recipe in missing))
-            entries.update(self._make_all(missing, keys))
-        return entries
+        return found
+
+    def _check(self, recipes: Sequence[Recipe]) -> None:
+        """Raise InputError if a tool or disk space for making ``recipes`` is missing."""
+        toolchain.check_tools(recipes)
+        first = [recipe for recipe in recipes if not self.store.knows(recipe.name)]
+        toolchain.check_disk(folder(), RESULT_MIB + sum(recipe.disk for recipe in first))
 
     def _key(self, recipe: Recipe) -> str:
         """Return 20 hex digits of all that the result depends on."""
@@ -147,7 +158,7 @@ class _Build:
             raise InputError(f"an image recipe names the base layer '{name}'", fix=f"Base layers are: {known}.")
         return self.chains[name]
 
-    def _make_all(self, recipes: Sequence[Recipe], keys: dict[str, str]) -> dict[str, Entry]:
+    def _make_all(self, recipes: Sequence[Recipe]) -> dict[str, Entry]:
         """Build side by side as many as memory and processors allow; the first failure stops all."""
         entries: dict[str, Entry] = {}
         waiting = list(recipes)
@@ -158,7 +169,7 @@ class _Build:
                 while waiting or running:
                     for recipe in _fitting(waiting, list(running.values()), budget):
                         waiting.remove(recipe)
-                        running[pool.submit(self._make, recipe, keys[recipe.name])] = recipe
+                        running[pool.submit(self._make, recipe)] = recipe
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
                         entries[running.pop(future).name] = future.result()
@@ -167,12 +178,17 @@ class _Build:
                 raise
         return entries
 
-    def _make(self, recipe: Recipe, key: str) -> Entry:
+    def _make(self, recipe: Recipe) -> Entry:
         self.progress.start(recipe.name, recipe.version)
         make = self._make_base if recipe.source.type == "debian" else self._make_gomod
-        entry = self.store.put(recipe.name, key, lambda new: make(recipe, new))
+        entry = self.store.put(recipe.name, self._key(recipe), lambda new: make(recipe, new))
+        shutil.rmtree(self._objects(recipe), ignore_errors=True)
         self.progress.done(recipe.name, recipe.version, changed=True)
         return entry
+
+    def _objects(self, recipe: Recipe) -> Path:
+        """Return where commands are linked: kept if the build is interrupted, so that none is linked twice."""
+        return folder() / "objects" / f"{recipe.name}-{recipe.version}-{self.arch}"
 
     def _make_gomod(self, recipe: Recipe, new: Path) -> dict[str, Any]:
         def tell(text: str) -> None:
@@ -180,8 +196,7 @@ class _Build:
 
         tell("downloading modules")
         module = gomod.module_folder(self.go, recipe, self.runner)
-        objects = folder() / "objects" / f"{recipe.name}-{recipe.version}-{self.arch}"
-        commands = gomod.Compiler(self.go, recipe, self.runner, tell).build(objects)
+        commands = gomod.Compiler(self.go, recipe, self.runner, tell).build(self._objects(recipe))
         take = _Taker(recipe, module, commands)
         tell("packing")
         files = tuple(take.file(item, new) for item in recipe.files)
@@ -246,7 +261,8 @@ class _Build:
             head = {"schema": SCHEMA, "name": name, "digest": digest, "arch": self.arch, "kubernetes": self.kubernetes}
             (new / SBOM).write_text(json.dumps(sbom(head, [entry.record for entry in entries]), indent=1) + "\n")
             (new / FILE).write_text(json.dumps({**head, "components": components}, indent=1) + "\n")
-            os.sync()
+            for written in (SBOM, FILE, f"{IMAGES}/index.json", f"{IMAGES}/oci-layout"):
+                sync_file(new / written)
             shutil.rmtree(final, ignore_errors=True)
             new.rename(final)
         _point(current(), final)

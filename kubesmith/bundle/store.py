@@ -34,7 +34,8 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,6 +72,10 @@ class Store:
         shutil.rmtree(folder)
         return None
 
+    def knows(self, name: str) -> bool:
+        """Tell whether the component was made before, from whatever recipe."""
+        return any(self.root.glob(f"{name}-*"))
+
     def put(self, name: str, key: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
         """Have ``make`` fill a new folder and return the record; then publish both at once under the key."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -80,7 +85,7 @@ class Store:
         record = make(new)
         record["content"] = _seal(new)
         (new / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-        _sync_file(new / RECORD)
+        sync_file(new / RECORD)
         sync_folder(new)
         folder = self._folder(name, key)
         shutil.rmtree(folder, ignore_errors=True)
@@ -110,7 +115,7 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
 
     def one(path: Path) -> dict[str, Any]:
         os.utime(path, ns=(STAMP_NS, STAMP_NS))
-        _sync_file(path)
+        sync_file(path)
         return {"size": path.stat().st_size, "sha256": file_sha256(path)}
 
     with ThreadPoolExecutor() as pool:
@@ -150,3 +155,4 @@ def link(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copy2(source, target)
+        sync_file(target)

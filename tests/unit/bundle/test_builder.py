@@ -192,9 +192,21 @@ def test_another_architecture_is_refused_before_anything_is_made(place):
 def test_too_little_disk_is_said_before_anything_is_built(place):
     data = recipe("two") | {"disk": 999_999_999}
     (place / "recipes" / "components" / "two" / "component.yml").write_text(yaml.safe_dump(data))
-    with pytest.raises(InputError, match="needs 1000000000 MiB"):
+    with pytest.raises(InputError, match="needs 1000003000 MiB"):
         builder.build(Told())
     assert built(place) == []
+
+
+def test_a_missing_tool_is_said_before_the_base_is_fetched(place, monkeypatch):
+    folder = place / "recipes" / "components" / "base"
+    folder.mkdir()
+    base = {"name": "base", "version": "bookworm", "licence": "x", "source": {"type": "debian", "suite": "bookworm"}}
+    (folder / "component.yml").write_text(yaml.safe_dump(base | {"layers": {"static": {"packages": ["tzdata"]}}}))
+    (place / "recipes" / "releases" / "1.37.2.yml").write_text("kubernetes: 1.37.2\ncomponents: [base, one]\n")
+    monkeypatch.setattr(builder.toolchain, "missing_packages", lambda recipes: [recipe.name for recipe in recipes])
+    with pytest.raises(InputError, match="not installed: base, one"):
+        builder.build(Told())
+    assert not (place / "cache" / "store").exists()
 
 
 def test_a_text_to_replace_that_is_not_there_is_refused(place):
