@@ -168,7 +168,7 @@ def dispatch(given: argparse.Namespace) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the only place where an error becomes words and an exit code."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     try:
         return dispatch(arguments(sys.argv[1:] if words is None else words))
     except KubesmithError as error:

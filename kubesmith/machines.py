@@ -34,6 +34,7 @@ def save(folder: Path, provider: str, machines: Sequence[Machine]) -> None:
     text = json.dumps({"schema": 1, "provider": provider, "machines": [asdict(m) for m in machines]}, indent=2)
     target = folder / FILE
     temporary = target.with_suffix(".new")
+    temporary.unlink(missing_ok=True)  # of an interrupted run, with whatever mode
     temporary.touch(mode=0o600)
     temporary.write_text(text + "\n")
     temporary.replace(target)

@@ -46,7 +46,7 @@ class Ui:
         self.quiet = quiet
         self.verbosity = verbosity
         # With --json, standard output carries events and results only; words for people go to standard error.
-        self.console = Console(stderr=as_json, highlight=False, soft_wrap=False)
+        self.console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
         self.live = self.console.is_terminal and not as_json and not quiet and os.environ.get("TERM") != "dumb"
         self.begun = time.monotonic()
         self.times: list[PhaseTime] = []
