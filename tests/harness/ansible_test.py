@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 
+from harness.step import CHECKOUT
 from kubesmith import bootstrap, paths
 
 MINORS = range(9, 15)  # modules run on nodes from Python 3.9 on
@@ -45,6 +47,20 @@ def environment() -> dict[str, str]:
         "PATH": os.pathsep.join([str(bootstrap.VENV / "bin"), str(pythons), "/usr/local/bin", "/usr/bin", "/bin"]),
         "LC_ALL": "C.UTF-8",
     }
+
+
+def write_ignores(collection: Path) -> None:
+    """Write the list of what ansible-test shall pass over into an installed collection.
+
+    Ours is tests/sanity/ignore.txt, with a reason for each line. To it comes one line for each documented plugin: the
+    tests want the GPL on it, which a collection need not have, and a list kept by hand would break with every new one.
+    """
+    own = (CHECKOUT / "tests" / "sanity" / "ignore.txt").read_text().splitlines()
+    rows = [row for row in own if row and not row.startswith("#")]
+    files = [file for kind in ("inventory", "lookup", "modules") for file in collection.glob(f"plugins/{kind}/*.py")]
+    rows += [f"{file.relative_to(collection)} validate-modules:missing-gplv3-license" for file in sorted(files)]
+    core = ".".join(version("ansible-core").split(".")[:2])
+    _write(collection / "tests" / "sanity" / f"ignore-{core}.txt", "\n".join(rows) + "\n")
 
 
 def _link_pythons(folder: Path) -> None:

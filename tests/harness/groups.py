@@ -66,6 +66,7 @@ def collection(folder: Path) -> Iterator[Step]:
 def sanity(folder: Path) -> Iterator[Step]:
     """Yield Ansible's own sanity tests, on the collection as it is published."""
     yield from _installed(folder)
+    ansible_test.write_ignores(folder / COLLECTION)
     yield Step(
         "ansible-test sanity",
         ("ansible-test", "sanity", "--color", "no"),
@@ -79,12 +80,13 @@ def _installed(folder: Path) -> Iterator[Step]:
     """Yield the steps that put the collection under ``folder``, unless it is there."""
     if (folder / COLLECTION).exists():
         return
-    yield Step(
-        "build the collection", ("ansible-galaxy", "collection", "build", "--output-path", str(folder)), vital=True
-    )
+    # Away from our ansible.cfg: with its collections_path there would be nothing to install.
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(folder)}
+    build = ("ansible-galaxy", "collection", "build", "--output-path", str(folder), str(CHECKOUT))
+    yield Step("build the collection", build, environment, folder, vital=True)
     archive = folder / f"kubesmith-cluster-{_version()}.tar.gz"
     install = ("ansible-galaxy", "collection", "install", "--offline", "-p", str(folder), str(archive))
-    yield Step("install the collection", install, vital=True)
+    yield Step("install the collection", install, environment, folder, vital=True)
 
 
 def _version() -> str:
