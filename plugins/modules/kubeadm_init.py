@@ -57,12 +57,14 @@ actions:
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
+ETCD_DATA = Path("/var/lib/etcd")
 TRIAL = "/run/kubesmith-kubeadm.yml"
 
 
@@ -165,6 +167,8 @@ def clean() -> None:
 
 def init(path: str, timeout: int, handle: int) -> None:
     """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
+    if ETCD_DATA.is_dir():  # kubeadm makes it private, but leaves alone one that is there, such as a mount point
+        ETCD_DATA.chmod(0o700)
     result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))
     if result.rc != 0:
         raise CommandError(kubeadm.explain("kubeadm init failed", result))

@@ -89,6 +89,7 @@ actions:
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -96,6 +97,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils import files, ku
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
 CONFIG = "/run/kubesmith-join.json"
+STATIC_PODS = Path("/etc/kubernetes/manifests")
 
 
 def configuration(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +137,7 @@ def refuse_incomplete(wanted: Mapping[str, Any]) -> None:
 def join(wanted: Mapping[str, Any], handle: int) -> None:
     """Run ``kubeadm join``; CommandError with its first error and the kubelet's journal when it fails."""
     files.put(CONFIG, json.dumps(configuration(wanted)), 0o600)
+    STATIC_PODS.mkdir(parents=True, exist_ok=True)  # without it the kubelet logs an error every second
     try:
         command = [kubeadm.KUBEADM, "join", "--config", CONFIG]
         result = run(command, timeout=wanted["timeout"] + 60, pass_fds=(handle,))
