@@ -16,9 +16,9 @@ PHASES = ("bundle", "nodes", "converge", "verify")
 def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), check: bool = False) -> int:
     """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed."""
     provider = job.provider()
+    _packages(job, phases)
     if "nodes" in phases and not check:
         provider.check()
-    _packages(job, phases)
     with job.alone():
         if "bundle" in phases and not check:
             with job.ui.phase("bundle", "Bundle") as progress:
@@ -31,10 +31,9 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), check: bool = F
 
 def _packages(job: Job, phases: frozenset[str]) -> None:
     """Have the system packages that the wanted phases need, asking first; raise InputError without consent."""
-    if "bundle" in phases:
-        bootstrap.require_packages("bundle", assume_yes=job.assume_yes)
-    if "nodes" in phases and job.spec.provider == "podman":
-        bootstrap.require_packages("podman", assume_yes=job.assume_yes)
+    bundle = ["bundle"] if "bundle" in phases else []
+    nodes = ["podman"] if "nodes" in phases and job.spec.provider == "podman" else []
+    bootstrap.require_packages(*bundle, *nodes, assume_yes=job.assume_yes)
 
 
 def _cluster(job: Job, phases: frozenset[str], *, check: bool) -> int:
