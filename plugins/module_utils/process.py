@@ -79,13 +79,16 @@ def must(args: Sequence[str], **options: Any) -> str:
 
 
 @contextlib.contextmanager
-def lock(name: str, timeout: float) -> Iterator[int]:
-    """Hold the node-wide lock ``name``; yield its file descriptor.
+def lock(name: str, timeout: float, only_look: bool = False) -> Iterator[int]:
+    """Hold the node-wide lock ``name``; yield its file descriptor. Who will ``only_look`` (check mode) needs none.
 
     Give the descriptor to child processes (``pass_fds``): a command that outlives a broken connection then still
     holds the lock, and the next run waits for it rather than working against it. Raises CommandError after
     ``timeout`` seconds.
     """
+    if only_look:
+        yield -1
+        return
     path = Path(LOCKS)
     path.mkdir(parents=True, exist_ok=True)
     handle = os.open(str(path / f"kubesmith-{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -54,6 +54,17 @@ def stale_reason(state: Mapping[str, str], watched: Sequence[str]) -> str:
     return ""
 
 
+def watched_files(state: Mapping[str, str], watched: Sequence[str]) -> list[str]:
+    """Return the files whose change makes a running unit stale: its program, unit files and those ``watched``."""
+    if state["ActiveState"] not in ("active", "activating", "reloading"):
+        return []
+    try:
+        program = [str(Path(f"/proc/{state['MainPID']}/exe").readlink())]
+    except OSError:
+        program = []
+    return [path for path in [*program, state["FragmentPath"], *state["DropInPaths"].split(), *watched] if path]
+
+
 def program_replaced(pid: str) -> bool:
     """Tell whether the program file of process ``pid`` (a string) has been replaced or removed since it started."""
     try:

@@ -114,7 +114,7 @@ def main() -> None:
     wanted = module.params
     try:
         bundle.refuse_other_machine(os.uname().machine, wanted["arch"])
-        with lock("files", 300):
+        with lock("files", 300, module.check_mode):
             module.exit_json(**work(wanted, module.check_mode))
     except (bundle.BundleError, CommandError, OSError) as error:
         module.fail_json(msg=str(error))

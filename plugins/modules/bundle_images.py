@@ -195,7 +195,7 @@ def main() -> None:
     wanted = module.params
     try:
         bundle.refuse_other_machine(os.uname().machine, wanted["arch"])
-        with lock("images", wanted["timeout"]) as handle:
+        with lock("images", wanted["timeout"], module.check_mode) as handle:
             module.exit_json(**work(wanted, module.check_mode, handle))
     except (bundle.BundleError, CommandError, OSError) as error:
         module.fail_json(msg=str(error))

@@ -196,7 +196,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        with lock("kubeadm", module.params["timeout"]) as handle:
+        with lock("kubeadm", module.params["timeout"], module.check_mode) as handle:
             module.exit_json(**work(module.params, module.check_mode, handle))
     except (CommandError, OSError) as error:
         module.fail_json(msg=str(error))

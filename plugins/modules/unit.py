@@ -52,6 +52,15 @@ actions:
   elements: str
   returned: always
   sample: ["restart: /etc/containerd/config.toml changed"]
+unit:
+  description: Name of the unit.
+  type: str
+  returned: always
+watched:
+  description: Files whose change restarts the unit, none while it does not run.
+  type: list
+  elements: str
+  returned: always
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +68,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, journal, must
-from ansible_collections.kubesmith.cluster.plugins.module_utils.systemd import properties, stale_reason
+from ansible_collections.kubesmith.cluster.plugins.module_utils.systemd import (
+    properties,
+    stale_reason,
+    watched_files,
+)
 
 
 def plan(state: Mapping[str, str], may_start: bool, watch: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -90,7 +103,8 @@ def main() -> None:
     )
     name = module.params["name"]
     may_start = module.params["start_when"] is None or Path(module.params["start_when"]).exists()
-    steps = plan(properties(name), may_start, module.params["watch"])
+    state = properties(name)
+    steps, watched = plan(state, may_start, module.params["watch"]), watched_files(state, module.params["watch"])
     if not module.check_mode:
         try:
             for _text, verb in steps:
@@ -101,7 +115,7 @@ def main() -> None:
         except CommandError as error:
             module.fail_json(msg=f"{error}\nThe journal of {name} ends with:\n{journal(name)}")
     actions = [text for text, _verb in steps if text]
-    module.exit_json(changed=bool(actions), actions=actions)
+    module.exit_json(changed=bool(actions), actions=actions, unit=name, watched=watched)
 
 
 if __name__ == "__main__":
