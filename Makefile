@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: help lab test lint unit sanity molecule bench clean
+.PHONY: help lab test lint unit sanity collection molecule bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -11,26 +11,17 @@ help: ## this list
 lab: ## a verified cluster on this machine: one control plane and two workers
 	python3 runner.py --inventory lab --yes
 
-test: lint unit sanity molecule ## everything below, in this order
+test: ## every group of tests below
+	$(IN) $(NEEDS) python tests/run.py
 
-lint: ## ruff, mypy, yamllint, ansible-lint
-	$(IN) ruff check
-	$(IN) ruff format --check
-	$(IN) mypy kubesmith runner.py
-	$(IN) yamllint --strict .
-	$(IN) ansible-lint --offline --profile production
+lint unit sanity collection: ## the code as it is written; without machines; Ansible's own; as it is published
+	$(IN) python tests/run.py $@
 
-unit: ## the unit tests
-	$(IN) pytest
-
-sanity: ## ansible-test sanity on a built collection
-	$(IN) sh tests/sanity/run
-
-molecule: ## a lab through every step of the scenario `default`, and each role by itself
-	$(IN) $(NEEDS) molecule test --all
+molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
+	$(IN) $(NEEDS) python tests/run.py molecule
 
 bench: ## times and task counts beside a plain shell script that does the same
-	$(IN) $(NEEDS) python tests/bench/run.py
+	$(IN) $(NEEDS) python bench/run.py
 
 clean: ## remove what was made in this folder; labs and caches stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible dist artifacts
