@@ -15,17 +15,19 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils import host, kubeadm, private, systemd
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, run
 from ansible_collections.kubesmith.cluster.plugins.module_utils.redaction import Redactor
 
 KILO, MEGA = 1024, 1024 * 1024
 CONTAINERD = "/usr/local/bin/containerd"
 CTR = "/usr/local/bin/ctr"
+KUBECTL = "/usr/local/bin/kubectl"
+ADMIN = "/etc/kubernetes/admin.conf"
 POD_LOGS = "var/log/pods"
 LOST = "[… {} bytes left out …]"
 FOLDERS = ("/", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log")
@@ -140,10 +142,8 @@ def unpacked(word: str, most: int = 64 * MEGA) -> dict[str, Any]:
 def secrets(scope: Scope) -> set[str]:
     """Return the secret values of the node's files and, on a control plane, of the cluster's Secrets."""
     found = private.values()
-    if Path(kubeadm.ADMIN).exists():
-        result = kubeadm.kubectl(
-            "get", "secrets", "--all-namespaces", "--output=json", "--request-timeout=8s", timeout=scope.left(12)
-        )
+    if Path(ADMIN).exists():
+        result = kubectl(["get", "secrets", "--all-namespaces", "--output=json"], scope)
         if result.rc == 0:
             found |= private.from_kubectl(result.out)
     return found
@@ -172,8 +172,13 @@ def _journal(*args: str) -> Callable[[Scope], str]:
     return read
 
 
+def kubectl(args: Sequence[str], scope: Scope) -> Result:
+    """Run kubectl as the cluster's administrator on a control plane."""
+    return run([KUBECTL, "--kubeconfig", ADMIN, *args, "--request-timeout=8s"], timeout=scope.left(25))
+
+
 def _kubectl(args: Sequence[str]) -> Callable[[Scope], str]:
-    return lambda scope: kubeadm.kubectl(*args, "--request-timeout=10s", timeout=scope.left(25)).said
+    return lambda scope: kubectl(args, scope).said
 
 
 def _manifests(_scope: Scope) -> str:
@@ -344,6 +349,7 @@ def facts(scope: Scope) -> dict[str, Any]:
     config = run(containerd_config_command(), timeout=scope.left()).out
     return {
         "time": time.time(),
+        "utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "since": scope.since,
         "hostname": os.uname().nodename,
         "control_plane": kubeadm.control_plane(),
