@@ -114,7 +114,7 @@ class Node:
     def journal(self, lines: int = 30) -> list[str]:
         """Return the last lines that kubelet and containerd wrote."""
         sudo = "" if self.variables.get("ansible_user") == "root" else "sudo -n "
-        command = f"{sudo}journalctl -u kubelet -u containerd -n {lines} --no-pager -o short-iso"
+        command = f"{sudo}journalctl -u kubelet -u containerd -n {lines} --no-pager --no-hostname -o short-iso"
         try:
             text = str(background.start(self.host.run, command).result(timeout=15).stdout)
         except (TimeoutError, RuntimeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -22,17 +22,21 @@ GROUPS = {
     "I": "Workloads",
     "J": "Access",
 }
-JOURNAL_SHOWN = 12  # lines; the report has all thirty
+JOURNAL_SHOWN, JOURNAL_WIDTH = 12, 240  # lines and characters; the report has all of both
 
 
 def show(verdict: Verdict, console: Console) -> None:
-    """Print the verdict."""
+    """Print the verdict: the table, why checks were skipped, and each failure; alike failures are told once."""
     console.print(table(verdict))
     _skipped(verdict, console)
-    told: set[str] = set()
+    alike: dict[tuple[str, ...], list[Check]] = {}
     for check in verdict.failed:
-        _failure(check, console, journal=check.node not in told)
-        told.add(check.node)
+        alike.setdefault((check.check, check.sentence, check.expected, check.seen), []).append(check)
+    told: set[str] = set()
+    for checks in alike.values():
+        _failure(checks, console)
+        for check in checks:
+            _journal(check, console, told)
     console.print(summary(verdict), soft_wrap=True)
 
 
@@ -79,15 +83,25 @@ def _skipped(verdict: Verdict, console: Console) -> None:
         console.print(Text(f"skipped {' '.join(numbers)}: {reason}", "dim"), soft_wrap=True)
 
 
-def _failure(check: Check, console: Console, *, journal: bool) -> None:
-    console.print(Text.assemble(("✗ ", "red"), (check.title, "bold")), soft_wrap=True)
-    rows = {"node": check.node, "expected": check.expected, "seen": check.seen if check.expected else check.message}
-    if check.expected and not check.message.startswith(("expected", "assert")):
-        rows["detail"] = check.message.splitlines()[0] if check.message else ""
+def _failure(checks: Sequence[Check], console: Console) -> None:
+    """Print failures that have number, sentence, expected and seen in common."""
+    first = checks[0]
+    title = f"{first.check} {first.sentence} [{', '.join(check.target for check in checks)}]"
+    console.print(Text.assemble(("✗ ", "red"), (title, "bold")), soft_wrap=True)
+    rows = {"node": ", ".join(dict.fromkeys(check.node for check in checks)), "expected": first.expected}
+    rows["seen"] = first.seen if first.expected else first.message
+    if first.expected and not first.message.startswith(("expected", "assert")):
+        rows["detail"] = first.message.partition("\n")[0]
     for label, value in rows.items():
         if value:
             console.print(Text(f"    {label:<9} {value}"), soft_wrap=True)
-    if journal and check.journal:
-        console.print(Text(f"    journal of {check.node} (kubelet, containerd), last lines", "dim"))
-        for line in check.journal[-JOURNAL_SHOWN:]:
-            console.print(Text(f"      {line}", "dim"), no_wrap=True, overflow="ellipsis")
+
+
+def _journal(check: Check, console: Console, told: set[str]) -> None:
+    """Print the end of the node's journal, once."""
+    if check.node in told or not check.journal:
+        return
+    told.add(check.node)
+    console.print(Text(f"    journal of {check.node} (kubelet, containerd), last lines:", "dim"))
+    for line in check.journal[-JOURNAL_SHOWN:]:
+        console.print(Text(f"      {line[:JOURNAL_WIDTH]}", "dim"), soft_wrap=True)

@@ -96,16 +96,27 @@ class Cluster:
             "holder": f"{socket.gethostname()}/{os.getpid()}",
             "word": self.word,
             "host_port": self.host_port,
-            "workers": sum(node.is_worker for node in self.nodes.values()),
-            "image": next(iter(self.nodes.values())).variables.get("kubesmith_verify_image", ""),
+            "image": self._image,
         }
         return self.control_planes[0].ask("probe", question)
 
     def _await_probe(self) -> dict[str, Any]:
         assert self._others is not None
         self._others.result()
-        question = {"step": "wait", "namespace": self.namespace, "nodes": self.healthy, "seconds": PODS_READY}
+        question = {
+            "step": "wait",
+            "namespace": self.namespace,
+            "nodes": self.healthy,
+            "workers": self.healthy_workers,
+            "seconds": PODS_READY,
+            "image": self._image,
+        }
         return self.api.ask("probe", question, seconds=PODS_READY + 30)
+
+    @property
+    def _image(self) -> str:
+        """The test server's image, if the inventory names one; else it is in the nodes' bundle."""
+        return str(self.control_planes[0].variables.get("kubesmith_verify_image", ""))
 
     def _gather_paths(self, name: str) -> dict[str, Any]:
         probe = self.probe
@@ -207,6 +218,11 @@ class Cluster:
     def healthy(self) -> list[str]:
         """The names of the nodes that answer and whose kubelet is healthy: those that proofs are asked of."""
         return [name for name in self.nodes if not self.unreachable(name) and self._kubelet_runs(name)]
+
+    @property
+    def healthy_workers(self) -> list[str]:
+        """The workers among the healthy nodes."""
+        return [name for name in self.healthy if self.nodes[name].is_worker]
 
     def require_kubelet(self, name: str) -> None:
         """Raise Missing unless the node's kubelet is healthy: the checks of the node itself fail for it."""

@@ -1,8 +1,9 @@
-"""The probe workload: made on a control plane at the start of a round, awaited, and always removed at its end."""
+"""The probe and a workload: made on a control plane at the start of a round, and always removed at its end."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,14 +20,13 @@ Object = dict[str, Any]
 # --- what the workload is
 
 
-def manifests(question: dict[str, Any], image: str) -> list[Object]:
-    """Return the workload's objects: a server on every node, services on it, and what a user would deploy."""
-    name = question["namespace"]
+def probe(question: dict[str, Any], image: str) -> list[Object]:
+    """Return the objects of the network proofs: a namespace, a server on every node, and services on it."""
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": name,
+            "name": question["namespace"],
             "labels": {LABEL: "true", "pod-security.kubernetes.io/enforce": "privileged"},
             "annotations": {HOLDER: question["holder"]},
         },
@@ -36,15 +36,26 @@ def manifests(question: dict[str, Any], image: str) -> list[Object]:
         _object("v1", "ConfigMap", "probe", data={"word": question["word"]}),
         _object("v1", "Secret", "probe", stringData={"word": question["word"]}),
         _object("apps/v1", "DaemonSet", "probe", spec=_daemon_set(image, question["host_port"])),
-        _object("apps/v1", "Deployment", "app", spec=_deployment(image, question["workers"])),
-        _object("batch/v1", "Job", "job", spec=_job(image, question["workers"])),
         _service("probe", {"type": "NodePort"}),
         _service("local", {"internalTrafficPolicy": "Local"}),
         _service("headless", {"clusterIP": "None"}),
     ]
-    for item in inside:
-        item["metadata"]["namespace"] = name
-    return [namespace, *inside]
+    return [namespace, *_in(question["namespace"], inside)]
+
+
+def workload(question: dict[str, Any], image: str) -> list[Object]:
+    """Return what a user would deploy, for the nodes of ``nodes``: a deployment and a job."""
+    inside = [
+        _object("apps/v1", "Deployment", "app", spec=_deployment(image, question["workers"], question["nodes"])),
+        _object("batch/v1", "Job", "job", spec=_job(image, question["workers"], question["nodes"])),
+    ]
+    return _in(question["namespace"], inside)
+
+
+def _in(namespace: str, items: list[Object]) -> list[Object]:
+    for item in items:
+        item["metadata"]["namespace"] = namespace
+    return items
 
 
 def _object(version: str, kind: str, name: str, **body: Any) -> Object:
@@ -86,12 +97,15 @@ def _daemon_set(image: str, host_port: int) -> Object:
     return {"selector": {"matchLabels": {"app": "probe"}}, "template": pod}
 
 
-def _scheduling(workers: int) -> Object:
-    """Return where ordinary pods go: the workers, or the control plane of a cluster that has none."""
-    return {} if workers else {"tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]}
+def _scheduling(workers: Sequence[str], nodes: Sequence[str]) -> Object:
+    """Return where ordinary pods go: to workers whose kubelet runs, or, where there are none, to control planes."""
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [n]}]} for n in workers or nodes]
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    taint = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}
+    return {"affinity": affinity, "tolerations": [] if workers else [taint], "automountServiceAccountToken": False}
 
 
-def _deployment(image: str, workers: int) -> Object:
+def _deployment(image: str, workers: Sequence[str], nodes: Sequence[str]) -> Object:
     spread = [
         {
             "maxSkew": 1,
@@ -100,26 +114,22 @@ def _deployment(image: str, workers: int) -> Object:
             "labelSelector": {"matchLabels": {"app": "app"}},
         }
     ]
-    pod = _pod(
-        "app",
-        _server(image),
-        topologySpreadConstraints=spread,
-        automountServiceAccountToken=False,
-        **_scheduling(workers),
-    )
-    strategy = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    selector = {"matchLabels": {"app": "app"}}
-    return {"replicas": min(max(workers, 1), 3), "selector": selector, "strategy": strategy, "template": pod}
+    return {
+        "replicas": min(max(len(workers), 1), 3),
+        "selector": {"matchLabels": {"app": "app"}},
+        "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": _pod("app", _server(image), topologySpreadConstraints=spread, **_scheduling(workers, nodes)),
+    }
 
 
-def _job(image: str, workers: int) -> Object:
+def _job(image: str, workers: Sequence[str], nodes: Sequence[str]) -> Object:
     container = {
         "name": "job",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["entrypoint-tester", "done"],
     }
-    pod = _pod("job", container, restartPolicy="Never", automountServiceAccountToken=False, **_scheduling(workers))
+    pod = _pod("job", container, restartPolicy="Never", **_scheduling(workers, nodes))
     return {"backoffLimit": 1, "template": pod}
 
 
@@ -137,9 +147,9 @@ def image() -> str:
 
 
 def start(question: dict[str, Any]) -> dict[str, Any]:
-    """Create the workload; answer with the namespaces of other rounds, dead or alive: name, holder, when created."""
+    """Create the probe; answer with the namespaces of other rounds, dead or alive: name, holder, when created."""
     api = Api()
-    for item in manifests(question, question["image"] or image()):
+    for item in probe(question, question["image"] or image()):
         api.create(place_of(item), item)
     others = [n["metadata"] for n in api.items(f"{NAMESPACES}?labelSelector={quote(LABEL)}")]
     return {
@@ -159,8 +169,13 @@ def place_of(item: Object) -> str:
 
 
 def wait(question: dict[str, Any]) -> dict[str, Any]:
-    """Wait until the server is Ready on each of ``nodes``, or ``seconds`` are over; answer with pods and services."""
+    """Create the workload, and wait until the probe is Ready on each of ``nodes``, or ``seconds`` are over.
+
+    Answers with the probe's pods by node, and its services.
+    """
     api = Api()
+    for item in workload(question, question["image"] or image()):
+        api.create(place_of(item), item)
     space = f"{NAMESPACES}/{question['namespace']}"
 
     def probes() -> dict[str, Object]:

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable
 from functools import partial
@@ -99,7 +98,7 @@ def port_forward(space: Namespace, pod: str) -> str:
 
 
 def spread(space: Namespace) -> dict[str, Any]:
-    """Return on which nodes the deployment's pods run, and how long it took."""
+    """Return on which nodes the deployment's pods run once all are Ready, and in which state they are."""
     pods = space.app_settled()
     return {"nodes": sorted(pod["node"] for pod in pods), "states": [pod["state"] for pod in space.app_pods()]}
 
@@ -187,16 +186,17 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
 
     def in_turn() -> None:
-        steps: dict[str, Callable[[], Any]] = {
-            "spread": lambda: spread(space),
+        answers.update(together({"spread": lambda: spread(space)}))
+        steps = {
             "policy": lambda: policy(space, question["probe_uid"]),
             "replacement": lambda: replacement(space),
             "rollout": lambda: rollout(space),
         }
         for name, step in steps.items():
-            begin = time.monotonic()
-            answers.update(together({name: step}))
-            answers[f"{name}_seconds"] = round(time.monotonic() - begin, 1)
+            ready = answers["spread"].get("nodes")
+            answers.update(
+                together({name: step}) if ready else {name: {"error": "the deployment's pods are not Ready"}}
+            )
 
     tasks: dict[str, Callable[[], Any]] = {"in turn": in_turn, "job": lambda: job(space)}
     last = question["pods"][question["last"]]

@@ -93,27 +93,43 @@ def test_a_leases_age_is_counted_in_seconds(monkeypatch):
 # --- the probe
 
 
-QUESTION = {"namespace": "ns", "holder": "here/1", "word": "w", "host_port": 20000, "workers": 2, "image": "i:1"}
+QUESTION = {
+    "namespace": "ns",
+    "holder": "here/1",
+    "word": "w",
+    "host_port": 20000,
+    "nodes": ["cp1", "w1", "w2"],
+    "workers": ["w1", "w2"],
+}
 
 
 def test_probe_runs_on_every_node_whatever_its_taints():
-    daemon_set = next(item for item in probe.manifests(QUESTION, "i:1") if item["kind"] == "DaemonSet")
+    daemon_set = next(item for item in probe.probe(QUESTION, "i:1") if item["kind"] == "DaemonSet")
     assert daemon_set["spec"]["template"]["spec"]["tolerations"] == [{"operator": "Exists"}]
 
 
-@pytest.mark.parametrize(("workers", "replicas"), [(0, 1), (1, 1), (2, 2), (9, 3)])
+@pytest.mark.parametrize(("workers", "replicas"), [([], 1), (["w1"], 1), (["w1", "w2"], 2), (list("abcde"), 3)])
 def test_deployment_has_a_pod_for_each_worker_up_to_three(workers, replicas):
-    items = probe.manifests({**QUESTION, "workers": workers}, "i:1")
-    spec = next(item for item in items if item["kind"] == "Deployment")["spec"]
-    assert spec["replicas"] == replicas
-    assert ("tolerations" in spec["template"]["spec"]) == (workers == 0)
+    deployment = probe.workload({**QUESTION, "workers": workers}, "i:1")[0]["spec"]
+    assert deployment["replicas"] == replicas
+
+
+@pytest.mark.parametrize(("workers", "hosts", "tolerated"), [(["w2"], ["w2"], 0), ([], ["cp1", "w1", "w2"], 1)])
+def test_workload_keeps_to_nodes_whose_kubelet_runs(workers, hosts, tolerated):
+    for item in probe.workload({**QUESTION, "workers": workers}, "i:1"):
+        pod = item["spec"]["template"]["spec"]
+        rule = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert [term["matchFields"][0]["values"] for term in rule["nodeSelectorTerms"]] == [[host] for host in hosts]
+        assert len(pod["tolerations"]) == tolerated
 
 
 def test_objects_have_a_place_in_the_api():
-    places = {item["kind"]: probe.place_of(item) for item in probe.manifests(QUESTION, "i:1")}
+    items = [*probe.probe(QUESTION, "i:1"), *probe.workload(QUESTION, "i:1")]
+    places = {item["kind"]: probe.place_of(item) for item in items}
     assert places["Namespace"] == "/api/v1/namespaces"
     assert places["Service"] == "/api/v1/namespaces/ns/services"
     assert places["DaemonSet"] == "/apis/apps/v1/namespaces/ns/daemonsets"
+    assert places["Job"] == "/apis/batch/v1/namespaces/ns/jobs"
 
 
 def test_a_pod_that_waits_says_what_for():
