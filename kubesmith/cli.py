@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import shtab
 from rich.console import Console
 from rich.text import Text
 
@@ -29,6 +30,7 @@ VERBS = {
     "destroy": "remove the machines and everything that belongs to them",
     "schema": "print the JSON Schema of cluster.yml, for editors",
     "import": "turn the inventory of another installer into a cluster.yml",
+    "completion": "print a shell's completion: eval \"$(python3 runner.py completion bash)\"",
     "bundle": "build, verify or list what the nodes are given",
 }
 
@@ -80,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     made["import"].add_argument("kind", choices=("kubespray",), help="whose inventory it is")
     made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
     made["import"].add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)")
+    made["completion"].add_argument("shell", choices=("bash", "zsh", "tcsh"))
     made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]")
     made["kubectl"].add_argument("arguments", nargs="*", metavar="ARGUMENT")
     return top
@@ -142,6 +145,9 @@ def dispatch(given: argparse.Namespace) -> int:
     from kubesmith.commands import files, machines, up, verify  # noqa: PLC0415
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
+    if given.verb == "completion":
+        print(shtab.complete(parser(), given.shell))
+        return 0
     if given.verb == "schema":
         return files.schema()
     if given.verb == "import":
