@@ -1,0 +1,169 @@
+"""``plan``: what ``up`` would change, node by node, and how long that took before. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.text import Text
+
+from kubesmith import execute, paths, report
+from kubesmith.job import Job
+from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
+from kubesmith.ui import Ui
+
+Words = tuple[str, str, tuple[str, ...]]
+EXIT_CHANGES = 10
+READY = ("running", "listed")
+LINES = 16  # of a text's difference; --json and -v have all of them
+
+
+def run(job: Job, *, exit_code: bool = False) -> int:
+    """Show the plan; return 0, with ``exit_code`` 10 if something would change, and 1 if a node could not be asked."""
+    with job.alone():
+        absent = _machines(job)
+        bundle = _bundle(paths.bundle())
+        missing = [] if bundle else [Change(CONTROLLER, "program", "build the bundle")]
+        ready = [node.name for node in job.spec.machines() if node.name not in {change.node for change in absent}]
+        results: list[execute.TaskResult] = []
+        if ready and bundle:
+            limit = ",".join(["localhost", *ready]) if absent else ""
+            outcome = execute.playbook(
+                "kubesmith.cluster.site",
+                inventory=job.file,
+                state=job.state,
+                ui=job.ui,
+                check=True,
+                limit=limit,
+                kept_in="plans",
+                collect=results.append,
+            )
+            if not outcome.ok:
+                report.failed(outcome, job.ui)
+                return 1
+    found = [*missing, *absent, *changes(results, parts(bundle))]
+    expected = estimate(results, history(job.state)) if found and not absent and not missing else None
+    _tell(job, found, notices(results), expected)
+    return EXIT_CHANGES if exit_code and found else 0
+
+
+def _machines(job: Job) -> list[Change]:
+    """Return what ``up`` does for machines that cannot be asked: those that do not run, or do not exist."""
+    found = []
+    for machine in job.provider().status():
+        if machine.state == "absent":
+            role = next((node.role for node in job.spec.machines() if node.name == machine.name), "worker")
+            last = "initialise the control plane" if role == "control-plane" else "join the cluster"
+            found.append(Change(machine.name, MACHINE, "create the machine"))
+            found.append(Change(machine.name, MACHINE, f"install containerd, kubelet and the images, and {last}"))
+        elif machine.state not in READY:
+            found.append(Change(machine.name, MACHINE, f"start the machine ({machine.state}), then see what it lacks"))
+    return found
+
+
+def _bundle(folder: Path) -> dict[str, Any]:
+    """Return the bundle's description, nothing where there is none."""
+    try:
+        made: dict[str, Any] = json.loads((folder / "bundle.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return made
+
+
+def history(state: Path) -> list[list[dict[str, Any]]]:
+    """Return the tasks of earlier runs that changed nodes, the oldest first; a damaged row is left out."""
+    return [_rows(file) for file in sorted(state.glob("runs/*/tasks.jsonl"))]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in file.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue  # cut off by a kill
+    return rows
+
+
+def verify_seconds(state: Path) -> float | None:
+    """Return the median time that ``verify`` took at the end of earlier runs, None if it never ran."""
+    times = []
+    for file in state.glob("reports/*/report.json"):
+        phases = json.loads(file.read_text()).get("phases", ())
+        times += [float(phase["seconds"]) for phase in phases if phase["name"] == "verify" and phase["ok"]]
+    return median(times) if times else None
+
+
+def _tell(job: Job, found: Sequence[Change], differs: Sequence[Notice], expected: Estimate | None) -> None:
+    checked = verify_seconds(job.state)
+    if job.ui.as_json:
+        rows = {
+            "cluster": job.spec.cluster.name,
+            "changes": [asdict(change) for change in found],
+            "notices": [asdict(notice) for notice in differs],
+            "estimate": asdict(expected) if expected else None,
+            "verify_seconds": checked,
+        }
+        print(json.dumps(rows))
+        return
+    show(found, differs, [node.name for node in job.spec.machines()], job.ui)
+    if found:
+        _print(f"Time: {duration(expected, checked)}", job.ui)
+
+
+def duration(expected: Estimate | None, checked: float | None) -> str:
+    """Return in words how long the changes and the verification will take."""
+    if expected is None:
+        return "no earlier run to learn from"
+    text = f"about {expected.seconds:.0f} s"
+    if expected.unknown:
+        text = f"{expected.seconds:.0f} s and more (no earlier run of: {', '.join(expected.unknown)})"
+    return (
+        text
+        + (f", then {checked:.0f} s to verify" if checked else "")
+        + f" (medians of {expected.runs} earlier run(s))"
+    )
+
+
+def show(found: Sequence[Change], differs: Sequence[Notice], nodes: Sequence[str], ui: Ui) -> None:
+    """Print what would change, in the order in which it would be done; nodes with the same changes together."""
+    for names, same in grouped(found, nodes):
+        _print(Text.assemble((", ".join(names), "bold"), f": {len(same)} change(s){' each' * (len(names) > 1)}"), ui)
+        for kind, text, detail in same:
+            _print(Text(f"  {kind:<8} {text}"), ui)
+            _lines(detail, ui)
+    for notice in differs:
+        _print(Text(f"{notice.node}: {notice.text}", "yellow"), ui)
+        _lines(notice.detail, ui)
+    touched = len({change.node for change in found} - {CONTROLLER})
+    if found:
+        _print(f"{len(found)} change(s) on {touched} of {len(nodes)} node(s)", ui)
+    else:
+        _print(Text(f"nothing would change on {len(nodes)} node(s)", "green"), ui)
+
+
+def grouped(found: Sequence[Change], nodes: Sequence[str]) -> list[tuple[list[str], Sequence[Words]]]:
+    """Return (nodes, their changes as (kind, text, detail)), nodes whose changes are all the same as one."""
+    groups: dict[tuple[Words, ...], list[str]] = {}
+    for name in [CONTROLLER, *nodes]:
+        mine = tuple((change.kind, change.text, change.detail) for change in found if change.node == name)
+        if mine:
+            groups.setdefault(mine, []).append(name)
+    return [(names, same) for same, names in groups.items()]
+
+
+def _lines(detail: Sequence[str], ui: Ui) -> None:
+    """Print the lines of a difference; lists of names are for --json."""
+    shown = [line for line in detail if line.startswith(("- ", "+ "))]
+    for line in shown if ui.verbosity else shown[:LINES]:
+        _print(Text(f"             {line}", "red" if line.startswith("-") else "green"), ui)
+    if len(shown) > LINES and not ui.verbosity:
+        _print(Text(f"             … {len(shown) - LINES} more lines (-v)", "dim"), ui)
+
+
+def _print(text: str | Text, ui: Ui) -> None:
+    ui.console.print(text, soft_wrap=True)
