@@ -4,16 +4,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, journal, run
 
-ETC = "/etc/kubernetes"
-ADMIN = f"{ETC}/admin.conf"
+ADMIN = "/etc/kubernetes/admin.conf"
 KUBEADM = "/usr/local/bin/kubeadm"
 KUBECTL = "/usr/local/bin/kubectl"
 SOCKET = "unix:///run/containerd/containerd.sock"
@@ -64,30 +62,9 @@ def _text(path: Path) -> str:
         return ""
 
 
-def kubectl(*args: str, timeout: float = 30, stdin: Optional[str] = None) -> Result:
+def kubectl(*args: str, timeout: float = 30) -> Result:
     """Run kubectl as the cluster's administrator on a control plane; return its Result."""
-    return run([KUBECTL, "--kubeconfig", ADMIN, *args], timeout=timeout, stdin=stdin)
-
-
-def api_error() -> str:
-    """Return why the API server is not ready, or an empty string if it is."""
-    result = kubectl("get", "--raw=/readyz", "--request-timeout=5s", timeout=15)
-    return "" if result.rc == 0 else last_line(result.said)
-
-
-def missing_addons() -> list[str]:
-    """Return which of the two addons of kubeadm the cluster lacks: coredns, kube-proxy."""
-    args = ["get", "deployment/coredns", "daemonset/kube-proxy", "--namespace=kube-system"]
-    result = kubectl(*args, "--ignore-not-found", "--output=name")
-    if result.rc != 0:
-        return []
-    return [name for name in ("coredns", "kube-proxy") if f"/{name}" not in result.out]
-
-
-def node_names() -> list[str]:
-    """Return the names of the cluster's nodes; an empty list where the API does not answer."""
-    result = kubectl("get", "nodes", "--output=json")
-    return [item["metadata"]["name"] for item in json.loads(result.out)["items"]] if result.rc == 0 else []
+    return run([KUBECTL, "--kubeconfig", ADMIN, *args], timeout=timeout)
 
 
 def reset(timeout: float = 180) -> Result:

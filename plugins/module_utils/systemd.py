@@ -44,7 +44,7 @@ def stale_reason(state: Mapping[str, str], watched: Sequence[str]) -> str:
     if program_replaced(state["MainPID"]):
         return "its program was replaced"
     started = start_time(state["ExecMainStartTimestampMonotonic"], time.time(), time.monotonic())
-    for path in [state["FragmentPath"], *state["DropInPaths"].split(), *watched]:
+    for path in [*state["FragmentPath"].split(), *state["DropInPaths"].split(), *watched]:
         try:
             changed = Path(path).stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):

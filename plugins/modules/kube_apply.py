@@ -5,108 +5,117 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kube_apply
-short_description: Bring a manifest's objects into the cluster
+short_description: Bring objects into the cluster
 version_added: 0.1.0
-author: kubesmith maintainers (@kubesmith)
+author: kubesmith maintainers
 description:
-  - Compares by C(kubectl diff --server-side) and applies only what differs. Runs on a control plane.
-  - Objects that are no longer in the manifest stay.
+  - Applies objects by server-side apply, in the order in which they are given. Runs on a control plane.
+  - An object that is as wanted is left as it is. Objects that are no longer given stay.
 options:
-  manifest:
-    description: YAML documents.
-    type: str
+  objects:
+    description: The objects, as a manifest has them.
+    type: list
+    elements: dict
     required: true
   field_manager:
     description: Name under which the API server notes the fields as ours.
     type: str
     default: kubesmith
-  timeout:
-    description: Seconds that each call of kubectl may take.
-    type: int
-    default: 120
 attributes:
   check_mode:
     support: full
-    description: Compares only; without a cluster everything would change.
+    description: Asks the API server what would change; without a cluster everything would.
   diff_mode:
     support: full
-    description: Shows kubectl's own difference.
+    description: Shows each object that changes before and after, without what the server itself adds.
 """
 
 EXAMPLES = r"""
 - name: Install the network plug-in
   kubesmith.cluster.kube_apply:
-    manifest: "{{ lookup('ansible.builtin.file', 'calico.yml') }}"
+    objects: "{{ lookup('ansible.builtin.file', 'calico.yml') | from_yaml_all }}"
 """
 
 RETURN = r"""
 applied:
-  description: What kubectl applied.
+  description: Objects that changed, or in check mode would, as kind and name.
   type: list
   elements: str
-  returned: when something was applied
+  returned: always
 """
 
+import json
+import urllib.parse
 from collections.abc import Sequence
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import APPLY, Api, ApiError, Object, Paths
+
+SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 
 
-def none_exist(manifest: str, timeout: int) -> bool:
-    """Tell whether the cluster has none of the manifest's objects; comparing each with nothing would take seconds."""
-    result = kubeadm.kubectl(
-        "get", "--filename=-", "--ignore-not-found", "--output=name", stdin=manifest, timeout=timeout
-    )
-    return result.rc == 0 and not result.out.strip()
+def label(item: Object) -> str:
+    """Return kind, namespace and name of an object."""
+    metadata = item["metadata"]
+    return f"{item['kind']} {metadata.get('namespace', '')}/{metadata['name']}".replace(" /", " ")
 
 
-def difference(manifest: str, options: Sequence[str], timeout: int) -> str:
-    """Return kubectl's difference, an empty string where nothing differs; CommandError if it cannot tell."""
-    result = kubeadm.kubectl("diff", *options, "--filename=-", stdin=manifest, timeout=timeout)
-    if result.rc == 0:
-        return ""
-    if result.rc == 1 and result.out.strip():
-        return result.out
-    raise CommandError(f"kubectl diff: {result.err.strip() or result.out.strip()}")
+def essence(item: Optional[Object]) -> Optional[str]:
+    """Return an object as text, without what the API server itself keeps in it."""
+    if item is None:
+        return None
+    metadata = {key: value for key, value in item["metadata"].items() if key not in SERVERS_OWN}
+    wanted = {key: value for key, value in item.items() if key != "status"}
+    return json.dumps({**wanted, "metadata": metadata}, indent=2, sort_keys=True) + "\n"
 
 
-def apply(manifest: str, options: Sequence[str], timeout: int) -> list[str]:
-    """Apply the manifest; return what kubectl said, a line for each object."""
-    result = kubeadm.kubectl("apply", *options, "--filename=-", stdin=manifest, timeout=timeout)
-    if result.rc != 0:
-        raise CommandError(f"kubectl apply: {result.err.strip() or result.out.strip()}")
-    return result.out.strip().splitlines()
+def apply(api: Api, paths: Paths, item: Object, query: str) -> tuple[Optional[str], Optional[str]]:
+    """Apply one object; return its essence before and after."""
+    path = paths.of(item)
+    before = api.find(path)
+    return essence(before), essence(api.request("PATCH", f"{path}?{query}", item, APPLY))
+
+
+def work(api: Api, objects: Sequence[Object], manager: str, check_mode: bool) -> dict[str, Any]:
+    """Apply the objects; return the module's answer."""
+    options = {"fieldManager": manager, "force": "true"}
+    if check_mode:
+        options["dryRun"] = "All"
+    query = urllib.parse.urlencode(options)
+    paths = Paths(api)
+    diff, applied = [], []
+    for item in objects:
+        try:
+            before, after = apply(api, paths, item, query)
+        except ApiError as error:
+            if not (check_mode and error.status == 404):
+                raise ApiError(f"{label(item)}: {error}", error.status) from error
+            before, after = None, essence(item)  # its kind or namespace would be made by an object before it
+        if before != after:
+            applied.append(label(item))
+            diff.append(files.difference(label(item), before, after))
+    return {"changed": bool(applied), "applied": applied, "diff": diff}
 
 
 def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={
-            "manifest": {"type": "str", "required": True},
+            "objects": {"type": "list", "elements": "dict", "required": True},
             "field_manager": {"type": "str", "default": "kubesmith"},
-            "timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
-    manifest, timeout = module.params["manifest"], module.params["timeout"]
-    options = ["--server-side", "--force-conflicts", f"--field-manager={module.params['field_manager']}"]
-    if module.check_mode and kubeadm.api_error():
-        module.exit_json(
-            changed=True, diff={"prepared": "there is no cluster yet: the whole manifest would be applied\n"}
-        )
+    objects = [item for item in module.params["objects"] if item]
     try:
-        if none_exist(manifest, timeout):
-            seen = "none of the objects exists\n"
-        else:
-            seen = difference(manifest, options, timeout)
-        if not seen or module.check_mode:
-            module.exit_json(changed=bool(seen), diff={"prepared": seen})
-        applied = apply(manifest, options, timeout)
-    except CommandError as error:
+        module.exit_json(**work(Api(), objects, module.params["field_manager"], module.check_mode))
+    except ApiError as error:
+        if module.check_mode and error.status == 0:
+            names = [label(item) for item in objects]
+            module.exit_json(changed=True, applied=names, diff={"prepared": "there is no cluster yet\n"})
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, applied=applied, diff={"prepared": seen})
 
 
 if __name__ == "__main__":

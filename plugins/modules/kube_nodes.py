@@ -26,7 +26,7 @@ attributes:
     description: Says what would change; without a cluster, nothing is known and nothing is said.
   diff_mode:
     support: full
-    description: Shows the labels and taints of each node before and after.
+    description: Shows what is done.
 """
 
 EXAMPLES = r"""
@@ -45,14 +45,15 @@ actions:
   sample: ["label w1 tier=front"]
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import MERGE, Api, ApiError
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kubeadm import parse_taint
+
+ATTEMPTS = 5
 
 
 def lacking_labels(node: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
@@ -64,58 +65,61 @@ def lacking_labels(node: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[s
 def lacking_taints(node: Mapping[str, Any], wanted: Sequence[str]) -> list[str]:
     """Return the wanted taints (``key=value:Effect``) that a node has not."""
     seen = {(t["key"], t.get("value", ""), t["effect"]) for t in node["spec"].get("taints", ())}
-    parsed = {text: kubeadm.parse_taint(text) for text in wanted}
+    parsed = {text: parse_taint(text) for text in wanted}
     return [text for text, t in parsed.items() if (t["key"], t.get("value", ""), t["effect"]) not in seen]
 
 
-def commands(name: str, labels: Mapping[str, str], taints: Sequence[str]) -> list[list[str]]:
-    """Return kubectl's arguments that give a node its labels and taints."""
-    found = []
-    if labels:
-        found.append(["label", "node", name, "--overwrite", *(f"{key}={value}" for key, value in labels.items())])
+def patch(node: Mapping[str, Any], labels: Mapping[str, str], taints: Sequence[str]) -> dict[str, Any]:
+    """Return the patch that gives a node its labels and taints.
+
+    Taints are one list, which a controller may change meanwhile: the version makes the API server notice.
+    """
+    change: dict[str, Any] = {"metadata": {"labels": dict(labels)}}
     if taints:
-        found.append(["taint", "node", name, "--overwrite", *taints])
-    return found
+        change["metadata"]["resourceVersion"] = node["metadata"]["resourceVersion"]
+        change["spec"] = {"taints": [*node["spec"].get("taints", ()), *map(parse_taint, taints)]}
+    return change
 
 
-def change(arguments: Sequence[str]) -> None:
-    """Run one command; CommandError when it fails."""
-    result = kubeadm.kubectl(*arguments)
-    if result.rc != 0:
-        raise CommandError(f"kubectl {' '.join(arguments[:3])}: {kubeadm.last_line(result.said)}")
+def correct(api: Api, name: str, wanted: Mapping[str, Any], check_mode: bool) -> list[str]:
+    """Give one node its labels and taints; return what was done. A conflict is looked at anew."""
+    path = f"/api/v1/nodes/{name}"
+    for attempt in range(ATTEMPTS):
+        node = api.get(path)
+        labels = lacking_labels(node, wanted.get("labels") or {})
+        taints = lacking_taints(node, wanted.get("taints") or [])
+        try:
+            if (labels or taints) and not check_mode:
+                api.request("PATCH", path, patch(node, labels, taints), MERGE)
+            break
+        except ApiError as error:
+            if error.status != 409 or attempt == ATTEMPTS - 1:
+                raise
+    done = [f"label {name} {key}={value}" for key, value in labels.items()]
+    return done + [f"taint {name} {taint}" for taint in taints]
 
 
-def known_nodes(wanted: Mapping[str, Any], deadline: float, check_mode: bool) -> dict[str, Any]:
-    """Return the cluster's nodes by name, once it has all that are wanted; CommandError if it never does.
+def known_nodes(api: Api, wanted: Mapping[str, Any], deadline: float, check_mode: bool) -> list[str]:
+    """Return which of the wanted nodes the cluster has, once it has all; ApiError if it never does.
 
     A kubelet registers its node a moment after kubeadm has ended.
     """
     while True:
-        result = kubeadm.kubectl("get", "nodes", "--output=json")
-        items = json.loads(result.out)["items"] if result.rc == 0 else []
-        known = {item["metadata"]["name"]: item for item in items}
-        unknown = sorted(set(wanted) - set(known))
+        names = {item["metadata"]["name"] for item in api.get("/api/v1/nodes")["items"]}
+        unknown = sorted(set(wanted) - names)
         if not unknown or check_mode:
-            return known
+            return sorted(names & set(wanted))
         if time.monotonic() > deadline:
-            said = kubeadm.last_line(result.said) if result.rc else f"it has {', '.join(sorted(known))}"
-            raise CommandError(f"the cluster has no node {', '.join(unknown)}: {said}")
+            raise ApiError(f"the cluster has no node {', '.join(unknown)}; it has {', '.join(sorted(names))}")
         time.sleep(1)
 
 
-def work(wanted: Mapping[str, Any], timeout: int, check_mode: bool) -> dict[str, Any]:
+def work(api: Api, wanted: Mapping[str, Any], timeout: int, check_mode: bool) -> dict[str, Any]:
     """Correct the nodes; return the module's answer."""
-    known = known_nodes(wanted, time.monotonic() + timeout, check_mode)
-    actions, diff = [], []
-    for name in sorted(set(wanted) & set(known)):
-        labels = lacking_labels(known[name], wanted[name].get("labels") or {})
-        taints = lacking_taints(known[name], wanted[name].get("taints") or [])
-        for arguments in commands(name, labels, taints):
-            actions.append(f"{arguments[0]} {name} {' '.join(arguments[4:])}")
-            diff.append(files.difference(f"{arguments[0]}s of node {name}", "", "\n".join(arguments[4:]) + "\n"))
-            if not check_mode:
-                change(arguments)
-    return {"changed": bool(actions), "actions": actions, "diff": diff}
+    names = known_nodes(api, wanted, time.monotonic() + timeout, check_mode)
+    actions = [action for name in names for action in correct(api, name, wanted[name], check_mode)]
+    shown = {"prepared": "".join(f"{line}\n" for line in actions)}
+    return {"changed": bool(actions), "actions": actions, "diff": shown}
 
 
 def main() -> None:
@@ -125,8 +129,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module.params["nodes"], module.params["timeout"], module.check_mode))
-    except CommandError as error:
+        module.exit_json(**work(Api(), module.params["nodes"], module.params["timeout"], module.check_mode))
+    except ApiError as error:
+        if module.check_mode and error.status == 0:
+            module.exit_json(changed=False, actions=[])
         module.fail_json(msg=str(error))
 
 

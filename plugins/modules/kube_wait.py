@@ -55,47 +55,69 @@ unready:
   returned: always
 """
 
-import json
 import time
+import urllib.parse
 from collections.abc import Sequence
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm, workloads
+from ansible_collections.kubesmith.cluster.plugins.module_utils import workloads
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError, listed
 
+INTERVAL = 0.5  # seconds
 PODS_EXPLAINED = 3
+APPS = "/apis/apps/v1/namespaces/{}"
+KINDS = ("/api/v1/namespaces/{}/pods", f"{APPS}/daemonsets", f"{APPS}/deployments")
 
 
-def look(nodes: Sequence[str], namespaces: Sequence[str]) -> tuple[list[workloads.Item], list[str]]:
-    """Return (objects, what is not ready)."""
-    kinds = "nodes,pods,daemonsets,deployments" if namespaces else "nodes"
-    result = kubeadm.kubectl("get", kinds, "--all-namespaces", "--output=json", "--request-timeout=10s")
-    if result.rc != 0:
-        return [], [f"the API server does not answer: {kubeadm.last_line(result.said)}"]
-    objects = json.loads(result.out)["items"]
-    return objects, workloads.unready(objects, nodes, namespaces)
+class Cluster:
+    """What is to be ready, seen through one connection."""
 
+    def __init__(self, nodes: Sequence[str], namespaces: Sequence[str]) -> None:
+        self.nodes = nodes
+        self.paths = ["/api/v1/nodes", *(kind.format(name) for name in namespaces for kind in KINDS)]
+        self.namespaces = namespaces
+        self.objects: list[workloads.Item] = []
+        self._api: Optional[Api] = None
 
-def evidence(objects: Sequence[workloads.Item], namespaces: Sequence[str]) -> str:
-    """Return what the cluster says about the first pods that are not ready."""
-    pods = [item for item in objects if item["kind"] == "Pod" and item["metadata"]["namespace"] in namespaces]
-    bad = [item for item in pods if workloads.pod_reason(item)]
-    return "\n".join(pod_evidence(item) for item in bad[:PODS_EXPLAINED])
+    def get(self, path: str) -> Any:
+        """Return an answer of the API server; the client is made once the server's kubeconfig is there."""
+        self._api = self._api or Api(timeout=10)
+        return self._api.get(path)
 
+    def unready(self) -> list[str]:
+        """Look once; return what is not ready."""
+        try:
+            self.objects = [item for path in self.paths for item in listed(self.get(path))]
+        except ApiError as error:
+            return [str(error)]
+        return workloads.unready(self.objects, self.nodes, self.namespaces)
 
-def pod_evidence(item: workloads.Item) -> str:
-    """Return the last events and log lines of a pod."""
-    namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
-    fields = "--output=custom-columns=REASON:.reason,MESSAGE:.message"
-    selector = f"--field-selector=involvedObject.name={name}"
-    events = kubeadm.kubectl(
-        "get", "events", "-n", namespace, selector, "--sort-by=.lastTimestamp", "--no-headers", fields
-    )
-    text = f"--- {namespace}/{name}, events:\n" + "\n".join(events.said.splitlines()[-5:])
-    container = workloads.failing_container(item)
-    if container:
-        log = kubeadm.kubectl("logs", "-n", namespace, name, "-c", container, "--tail=8")
-        text += f"\n--- {namespace}/{name}, log of {container}:\n{log.said}"
-    return text
+    def evidence(self) -> str:
+        """Return what the cluster says about the first pods that were not ready."""
+        bad = [item for item in self.objects if item["kind"] == "Pod" and workloads.pod_reason(item)]
+        return "\n".join(self._pod_evidence(item) for item in bad[:PODS_EXPLAINED])
+
+    def _pod_evidence(self, item: workloads.Item) -> str:
+        """Return the last events and log lines of a pod."""
+        namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        selector = urllib.parse.urlencode({"fieldSelector": f"involvedObject.name={name}"})
+        text = f"--- {namespace}/{name}, events:\n" + self._ask(f"/api/v1/namespaces/{namespace}/events?{selector}")
+        container = workloads.failing_container(item)
+        if container:
+            log = self._ask(f"/api/v1/namespaces/{namespace}/pods/{name}/log?container={container}&tailLines=8")
+            text += f"\n--- {namespace}/{name}, log of {container}:\n{log}"
+        return text
+
+    def _ask(self, path: str) -> str:
+        """Return a log, or a list of events as lines; what went wrong where that cannot be had."""
+        try:
+            answer = self.get(path)
+        except ApiError as error:
+            return str(error)
+        if not isinstance(answer, dict) or "items" not in answer:
+            return str(answer).strip()
+        return "\n".join(f"{event.get('reason')}: {event.get('message')}" for event in answer["items"][-5:])
 
 
 def main() -> None:
@@ -108,17 +130,17 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    nodes, namespaces, timeout = (module.params[key] for key in ("nodes", "namespaces", "timeout"))
-    start = time.monotonic()
+    timeout, start = module.params["timeout"], time.monotonic()
+    cluster = Cluster(module.params["nodes"], module.params["namespaces"])
     while True:
-        objects, unready = look(nodes, namespaces)
+        unready = cluster.unready()
         waited = round(time.monotonic() - start, 1)
         if not unready or module.check_mode:
             module.exit_json(changed=False, waited=waited, unready=unready)
         if waited > timeout:
-            said = "\n".join(f"- {reason}" for reason in unready) + "\n" + evidence(objects, namespaces)
+            said = "\n".join(f"- {reason}" for reason in unready) + "\n" + cluster.evidence()
             module.fail_json(msg=f"not ready after {timeout} s:\n{said}".rstrip(), waited=waited, unready=unready)
-        time.sleep(1)
+        time.sleep(INTERVAL)
 
 
 if __name__ == "__main__":

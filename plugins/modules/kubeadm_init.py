@@ -62,6 +62,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
 ETCD_DATA = Path("/var/lib/etcd")
@@ -128,7 +129,7 @@ def finish(found: str, path: str, timeout: int, check_mode: bool, handle: int) -
         )
     if not check_mode:
         wait_for_api(timeout)
-    missing = kubeadm.missing_addons()
+    missing = missing_addons()
     for name in missing if not check_mode else []:
         phase = ["init", "phase", "addon", name, "--config", path]
         result = run([kubeadm.KUBEADM, *phase], timeout=timeout, pass_fds=(handle,))
@@ -141,20 +142,38 @@ def wait_for_api(timeout: int) -> None:
     """Return when the API server is ready; CommandError after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
-        error = kubeadm.api_error()
-        if not error:
-            return
-        if time.monotonic() > deadline:
-            what = (
-                f"the control plane is complete, but its API server was not ready within {timeout} s; it is not reset"
-            )
-            raise CommandError(kubeadm.explain(what, Result(0, error, "")))
+        try:
+            Api(timeout=10).get("/readyz")
+            break
+        except ApiError as error:
+            if time.monotonic() > deadline:
+                what = f"the control plane is complete, but its API server was not ready within {timeout} s"
+                raise CommandError(kubeadm.explain(f"{what}; it is not reset", Result(0, str(error), ""))) from error
         time.sleep(1)
+
+
+def missing_addons() -> list[str]:
+    """Return which of kubeadm's two addons the cluster lacks; none where the API does not answer."""
+    folder = "/apis/apps/v1/namespaces/kube-system"
+    paths = {"coredns": f"{folder}/deployments/coredns", "kube-proxy": f"{folder}/daemonsets/kube-proxy"}
+    try:
+        api = Api()
+        return [name for name, path in paths.items() if api.find(path) is None]
+    except ApiError:
+        return []
+
+
+def node_names() -> list[str]:
+    """Return the names of the cluster's nodes; none where the API does not answer."""
+    try:
+        return [item["metadata"]["name"] for item in Api(timeout=5).get("/api/v1/nodes")["items"]]
+    except ApiError:
+        return []
 
 
 def clean() -> None:
     """Reset a control plane that was never completed; CommandError where it seems to be somebody's after all."""
-    others = kubeadm.node_names()[1:]
+    others = node_names()[1:]
     if others:
         raise CommandError(
             "kubeadm init was never completed here according to /etc/kubernetes/kubelet.conf, and yet the API server "

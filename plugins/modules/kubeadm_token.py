@@ -71,6 +71,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import ADMIN
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, run
 
 JOIN = re.compile(r"kubeadm join (?P<endpoint>\S+) --token (?P<token>\S+)")
@@ -88,7 +89,7 @@ def parse_join(text: str) -> tuple[str, str, list[str]]:
 
 def token_command(*args: str) -> str:
     """Run ``kubeadm token`` and return its output; CommandError (without a token in it) when it fails."""
-    result = run([kubeadm.KUBEADM, "token", *args, "--kubeconfig", kubeadm.ADMIN], timeout=60)
+    result = run([kubeadm.KUBEADM, "token", *args, "--kubeconfig", ADMIN], timeout=60)
     if result.rc != 0:
         raise CommandError(f"kubeadm token {args[0]}: {kubeadm.first_error(result.err)}")
     return result.out

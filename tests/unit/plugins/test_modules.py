@@ -180,7 +180,6 @@ def test_labels_and_taints_that_a_node_lacks():
     }
     assert kube_nodes.lacking_labels(found, {"a": 1, "b": "3", "c": ""}) == {"b": "3", "c": ""}
     assert kube_nodes.lacking_taints(found, ["t=v:NoSchedule", "t=v:NoExecute"]) == ["t=v:NoExecute"]
-    assert kube_nodes.commands("w1", {}, []) == []
 
 
 KUBECONFIG = """apiVersion: v1

@@ -1,6 +1,6 @@
 # Copyright: kubesmith maintainers
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filter calico_manifest."""
+"""Filter calico_objects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import calico
 
 DOCUMENTATION = r"""
-name: calico_manifest
-short_description: Calico's manifest with a cluster's settings
+name: calico_objects
+short_description: Objects of Calico's manifest with a cluster's settings
 version_added: 0.1.0
 author: kubesmith maintainers (@kubesmith)
 description:
@@ -50,32 +50,33 @@ options:
 """
 
 EXAMPLES = r"""
-manifest: >-
-  {{ lookup('ansible.builtin.file', 'calico.yml') | kubesmith.cluster.calico_manifest(
+objects: >-
+  {{ lookup('ansible.builtin.file', 'calico.yml') | kubesmith.cluster.calico_objects(
     encapsulation='vxlan', pod_cidr='10.244.0.0/16', mtu=0, interface_mtu=1500, block_size=26,
     node_address_detection='kubernetes-internal-ip') }}
 """
 
 RETURN = r"""
 _value:
-  description: The manifest.
-  type: str
+  description: The objects.
+  type: list
+  elements: dict
 """
 
 
-def calico_manifest(text: str, *, mtu: int, interface_mtu: int, **settings: Any) -> str:
-    """Return the manifest with the settings."""
+def calico_objects(text: str, *, mtu: int, interface_mtu: int, **settings: Any) -> list[dict[str, Any]]:
+    """Return the objects with the settings."""
     try:
         wanted = calico.pod_mtu(int(mtu), int(interface_mtu), settings["encapsulation"])
         plain = {key: str(value) for key, value in settings.items()}  # Ansible's strings are tagged, YAML refuses them
-        return calico.manifest(str(text), {**plain, "mtu": wanted})
+        return calico.objects(str(text), {**plain, "mtu": wanted})
     except (KeyError, ValueError) as error:
-        raise AnsibleFilterError(f"calico_manifest: {error}") from error
+        raise AnsibleFilterError(f"calico_objects: {error}") from error
 
 
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, Callable[..., str]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by name."""
-        return {"calico_manifest": calico_manifest}
+        return {"calico_objects": calico_objects}
