@@ -79,7 +79,7 @@ def find(texts: Texts, facts: Facts, failed: Collection[str]) -> list[Finding]:
     """Return the causes, the one to be named first in front.
 
     ``failed`` are the nodes on which the phase failed. General causes are returned only if nothing specific was found;
-    each cause once, on the node and by the line that says most.
+    each cause once, on the node and by the line that says most, and each line once, for its most specific cause.
     """
     found = [*by_facts(facts), *recognise(texts)]
     found = [finding for finding in found if not finding.cause.node or finding.node in failed]
@@ -88,7 +88,11 @@ def find(texts: Texts, facts: Facts, failed: Collection[str]) -> list[Finding]:
     ranked = sorted(
         specific or found, key=lambda row: (row.rank, row.node not in failed, order.index(row.cause.id), row.node)
     )
-    return list({finding.cause.id: finding for finding in reversed(ranked)}.values())[::-1]
+    kept: list[Finding] = []
+    for row in ranked:
+        if not any(row.cause.id == other.cause.id or row.seen == other.seen for other in kept):
+            kept.append(row)
+    return kept
 
 
 def recognise(texts: Texts) -> list[Finding]:
