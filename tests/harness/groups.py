@@ -15,7 +15,7 @@ COLLECTION = Path("ansible_collections") / "kubesmith" / "cluster"
 COLD = 5400.0  # seconds in which a bundle is built from nothing on two cores
 
 
-def lint(_folder: Path) -> Iterator[Step]:
+def lint(folder: Path) -> Iterator[Step]:
     """Yield what reads the code without running it."""
     modules = [f"-m{name}" for name in _plugin_modules()]
     yield Step("ruff check", ("ruff", "check"))
@@ -29,6 +29,8 @@ def lint(_folder: Path) -> Iterator[Step]:
     docs = ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".")
     yield Step("antsibull-docs", docs, {"ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections")})
     yield Step("antsibull-changelog", ("antsibull-changelog", "lint"))
+    yield Step("docs: command line", ("python", "docs/cli_reference.py", "--check"))
+    yield Step("docs: links", ("mkdocs", "build", "--strict", "--site-dir", str(folder / "site")))
     missing = "" if shutil.which("shellcheck") else "shellcheck is not installed"
     yield Step("shellcheck", ("shellcheck", ".ci/run"), skip=missing)
 
