@@ -24,13 +24,15 @@ VERBS = {
     "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
     "verify": "run every check on every node, and the cluster's own proofs",
     "status": "show machines, nodes and pods that do not run",
+    "wait-for": "wait until the cluster has reached a milestone: api, nodes, network, dns, ready",
+    "gather": "pack what explains the cluster's state, from all nodes and without secrets, into one file",
     "ssh": "open a shell on a node: ssh NODE [COMMAND…]",
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
     "destroy": "remove the machines and everything that belongs to them",
     "schema": "print the JSON Schema of cluster.yml, for editors",
     "import": "turn the inventory of another installer into a cluster.yml",
-    "completion": "print a shell's completion: eval \"$(python3 runner.py completion bash)\"",
+    "completion": 'print a shell\'s completion: eval "$(python3 runner.py completion bash)"',
     "bundle": "build, verify or list what the nodes are given",
 }
 
@@ -77,6 +79,9 @@ def parser() -> argparse.ArgumentParser:
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
     made["verify"].add_argument("--count", type=_count, default=1, metavar="N", help="pass N times in a row")
+    made["wait-for"].add_argument("milestone", help="api, nodes, network, dns or ready")
+    made["wait-for"].add_argument("--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="300 by default")
+    made["gather"].add_argument("-o", "--output", type=Path, metavar="PATH", help="file or folder (the state folder)")
     made["bundle"].add_argument("action", choices=("build", "verify", "list"))
     made["bundle"].add_argument("path", nargs="?", type=Path, help="the bundle's folder; the one in use by default")
     made["import"].add_argument("kind", choices=("kubespray",), help="whose inventory it is")
@@ -142,7 +147,7 @@ def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
 def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import files, machines, up, verify  # noqa: PLC0415
+    from kubesmith.commands import files, gather, machines, up, verify, wait  # noqa: PLC0415
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
     if given.verb == "completion":
@@ -164,6 +169,8 @@ def dispatch(given: argparse.Namespace) -> int:
         "up": lambda: up.run(work, phases=frozenset(given.only or up.PHASES), check=given.check),
         "verify": lambda: verify.run(work, wait=given.wait, count=given.count),
         "status": lambda: machines.status(work),
+        "wait-for": lambda: wait.run(work, given.milestone, timeout=given.timeout),
+        "gather": lambda: gather.run(work, output=given.output),
         "ssh": lambda: machines.ssh(work, given.arguments),
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),

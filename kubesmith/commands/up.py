@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubesmith import bootstrap, execute, paths, report
+from kubesmith import bootstrap, digest, execute, paths, report
 from kubesmith.bundle import builder
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.job import Job
@@ -44,7 +44,7 @@ def _cluster(job: Job, phases: frozenset[str], *, check: bool) -> int:
             raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
         result = execute.playbook("kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui, check=check)
         if not result.ok:
-            report.failed(result, job.ui)
+            _explain(job, result)
             return 1
         tasks = dict(result.hosts)
     checks: dict[str, int] = {}
@@ -61,13 +61,22 @@ def _cluster(job: Job, phases: frozenset[str], *, check: bool) -> int:
     return 0 if ok else 1
 
 
+def _explain(job: Job, result: execute.Result) -> None:
+    """Say what failed, why, and what to do; with -v the failed tasks' own words too."""
+    found = digest.explain(job, result)
+    job.ui.event("digest", **digest.as_json(found))
+    if job.ui.verbosity:
+        report.failed(result, job.ui)
+    digest.show(found, job.ui.console)
+
+
 def _finish(job: Job, tasks: dict[str, execute.HostCount], checks: dict[str, int], target: Path) -> None:
     """Write and show the report; before there is a cluster there are only times to show."""
     try:
         rows = report.nodes(job.kubeconfig) if tasks or checks else []
     except KubesmithError:
         rows = []
-    digest, components = report.components()
+    bundle, components = report.components()
     made = report.Report(
         job.spec.cluster.name,
         rows,
@@ -75,7 +84,7 @@ def _finish(job: Job, tasks: dict[str, execute.HostCount], checks: dict[str, int
         tasks,
         checks,
         str(job.kubeconfig),
-        bundle=digest,
+        bundle=bundle,
         components=components,
     )
     report.write(made, target)
