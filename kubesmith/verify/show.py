@@ -87,6 +87,7 @@ def _failure(checks: Sequence[Check], console: Console) -> None:
     """Print failures that have number, sentence, expected and seen in common."""
     first = checks[0]
     title = f"{first.check} {first.sentence} [{', '.join(check.target for check in checks)}]"
+    title = title.strip()
     console.print(Text.assemble(("✗ ", "red"), (title, "bold")), soft_wrap=True)
     rows = {"node": ", ".join(dict.fromkeys(check.node for check in checks)), "expected": first.expected}
     rows["seen"] = first.seen if first.expected else first.message

@@ -72,7 +72,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     }
     for name in choices.keys() & set(metafunc.fixturenames):
         ids = ["→".join(map(str, value)) if name == "pair" else str(value) for value in choices[name]]
-        metafunc.parametrize(name, choices[name], ids=ids, indirect=True)
+        metafunc.parametrize(name, choices[name] or [None], ids=ids or ["none"], indirect=True)
+
+
+def _given(request: pytest.FixtureRequest) -> Any:
+    if request.param is None:
+        pytest.skip(f"the inventory has no {request.fixturename}".replace("_", " "))
+    return request.param
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -118,31 +124,31 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture
 def any_node(request: pytest.FixtureRequest) -> Any:
     """A node, whether it answers or not."""
-    return request.param
+    return _given(request)
 
 
 @pytest.fixture
 def node(request: pytest.FixtureRequest) -> Any:
     """A node."""
-    return request.param
+    return _given(request)
 
 
 @pytest.fixture
 def control_plane(request: pytest.FixtureRequest) -> Any:
     """A control plane."""
-    return request.param
+    return _given(request)
 
 
 @pytest.fixture
 def worker(request: pytest.FixtureRequest) -> Any:
     """A worker."""
-    return request.param
+    return _given(request)
 
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest) -> Any:
     """Two nodes, one after the other: from the first to the second."""
-    return request.param
+    return _given(request)
 
 
 @pytest.fixture
