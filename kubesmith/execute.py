@@ -22,6 +22,8 @@ from kubesmith.errors import KubesmithError
 from kubesmith.ui import PhaseTime, Ui
 
 KEPT_RUNS = 10
+ENDING = 10.0  # seconds that Ansible gets to end its workers when it is interrupted
+NO_TRACEBACK = "(traceback unavailable)"  # what Ansible puts where there is nothing to tell
 FINISHED = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped"}
 
 
@@ -126,6 +128,12 @@ class _Watch:
         with contextlib.suppress(KubesmithError):
             phase.__exit__(type(failed) if failed else None, failed, None)
 
+    def forgive(self) -> None:
+        """Drop failures that a rescue dealt with: Ansible counts them in its outcome, not in its events."""
+        self.failures.clear()
+        for count in self.hosts.values():
+            count["failed"] = 0
+
     def _finished(self, kind: str, data: dict[str, Any]) -> None:
         host = str(data.get("host"))
         result = data.get("res") or {}
@@ -170,8 +178,9 @@ def _task(data: Mapping[str, Any]) -> str:
 
 def _failure(host: str, data: Mapping[str, Any], result: Mapping[str, Any], *, unreachable: bool) -> Failure:
     message = str(result.get("msg") or result.get("reason") or "no message")
-    detail = str(result.get("stderr") or result.get("module_stderr") or result.get("exception") or "")
-    return Failure(host, str(data.get("play", "")), _task(data), message.strip(), detail.strip(), unreachable)
+    detail = str(result.get("stderr") or result.get("module_stderr") or result.get("exception") or "").strip()
+    detail = "" if detail == NO_TRACEBACK else detail
+    return Failure(host, str(data.get("play", "")), _task(data), message.strip(), detail, unreachable)
 
 
 def environment(state: Path, verbosity: int = 0) -> dict[str, str]:
@@ -253,15 +262,46 @@ def playbook(
             suppress_env_files=True,
             settings={"suppress_ansible_output": True, "idle_timeout": 1800},
             event_handler=watch.handle,
-            cancel_callback=lambda: interrupted[0],
+            cancel_callback=lambda: interrupted[0] and _ended_children(),
         )
         watch.close(KeyboardInterrupt() if interrupted[0] else None)
         if interrupted[0]:
             raise KeyboardInterrupt
     _unexplained(runner, watch, folder)
+    if runner.status == "successful":
+        watch.forgive()
     hosts = {host: HostCount(**count) for host, count in watch.hosts.items()}
     plays = _plays(watch.plays, began, time.monotonic())
     return Result(str(runner.status), hosts, tuple(watch.failures), plays, folder)
+
+
+def _ended_children() -> bool:
+    """Ask our Ansible to end, wait until it did, and return True.
+
+    Ansible's workers live in sessions of their own. Asked, it ends them and what they run; ansible-runner's own way, to
+    kill it at once, would leave a module at work on a node while the next run begins.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        if _parent(process) == os.getpid() and b"ansible-playbook" in _read(process / "cmdline"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGTERM)
+            ends = time.monotonic() + ENDING
+            while _parent(process) == os.getpid() and time.monotonic() < ends:
+                time.sleep(0.05)
+    return True
+
+
+def _parent(process: Path) -> int:
+    """Return the parent's process id; 0 for a process that has ended, whether its parent has noticed or not."""
+    state, _space, rest = _read(process / "stat").rpartition(b")")[2].strip().partition(b" ")
+    return 0 if state in (b"", b"Z") else int(rest.split()[0])
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
 
 
 def _variables(folder: Path, variables: Mapping[str, Any]) -> str:
