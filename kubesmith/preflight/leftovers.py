@@ -81,7 +81,7 @@ def network_plugins(node: Node, _whole: Whole) -> Iterator[Finding]:
 def chains(node: Node, whole: Whole) -> Iterator[Finding]:
     """Warn of packet filter chains that a cluster left behind."""
     found = node.facts["firewall"]["chains"]
-    if found and whole.owner[node.name] == NONE:
+    if found and not whole.ours(node):
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         fix = "reboot, or nft flush ruleset if nothing else filters packets here"
         yield node.warning("leftovers", ", ".join(found[:SHOWN]) + more, "no chains of a cluster that is gone", fix)

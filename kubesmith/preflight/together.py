@@ -18,6 +18,7 @@ def names(whole: Whole) -> Iterator[Finding]:
         seen, fix = node.facts["machine"]["hostname"], f"hostnamectl set-hostname {node.name}"
         if seen in shared:
             others = ", ".join(name for name in shared[seen] if name != node.name)
+            fix = f"rename {others}" if seen == node.name else fix
             yield node.error("host name", f"{seen}, as {others}", "each node has its own", fix)
         elif seen not in (node.name, node.name.split(".")[0]):
             yield node.warning("host name", seen, f"it is the node's name, {node.name}", fix)

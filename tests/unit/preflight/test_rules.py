@@ -492,7 +492,7 @@ def test_one_kubeconfig_of_another_cluster_on_a_member():
 def test_equal_host_names():
     rows = found(node("w1"), node("w2", machine("hostname", "w1")))
     assert rows == [
-        ("error", "w1", "host name", "w1, as w2", "hostnamectl set-hostname w1"),
+        ("error", "w1", "host name", "w1, as w2", "rename w2"),
         ("error", "w2", "host name", "w1, as w1", "hostnamectl set-hostname w2"),
     ]
 
