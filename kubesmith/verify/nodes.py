@@ -66,7 +66,12 @@ class Node:
         """The address that kubelet, API server and Calico are to use."""
         role = "kubeadm_master" if self.is_control_plane else "kubeadm_worker"
         wanted = self.variables.get("kubesmith_node_address") or self.variables.get(f"{role}_node_address")
-        return str(wanted or self.variables.get("ansible_host", self.name))
+        return str(wanted or self.ssh_host)
+
+    @property
+    def ssh_host(self) -> str:
+        """The name or address that SSH connects to."""
+        return str(self.variables.get("ansible_host", self.name))
 
     @cached_property
     def _python(self) -> str:
@@ -88,8 +93,7 @@ class Node:
     def _sharing(self) -> str:
         """Return the options that make all commands to this node share one connection, if its ssh_config has none."""
         words = shlex.split(str(self.variables.get("ansible_ssh_common_args", "")))
-        target = str(self.variables.get("ansible_host", self.name))
-        shown = subprocess.run(["ssh", "-G", *words, target], capture_output=True, text=True, check=False)
+        shown = subprocess.run(["ssh", "-G", *words, self.ssh_host], capture_output=True, text=True, check=False)
         if "\ncontrolpath " in shown.stdout:
             return ""
         return f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={_sockets()}/%C"

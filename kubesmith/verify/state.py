@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import cached_property
@@ -98,7 +99,15 @@ class Cluster:
             "host_port": self.host_port,
             "image": self._image,
         }
-        return self.control_planes[0].ask("probe", question)
+        return self._ask_one_of(self.control_planes, "probe", question)
+
+    @staticmethod
+    def _ask_one_of(nodes: Sequence[Node], script: str, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask the first of ``nodes`` that answers; raises Unreachable with the last one's reason if none does."""
+        for node in nodes[:-1]:
+            with contextlib.suppress(Unreachable):
+                return node.ask(script, question)
+        return nodes[-1].ask(script, question)
 
     def _await_probe(self) -> dict[str, Any]:
         assert self._others is not None
@@ -175,10 +184,8 @@ class Cluster:
         except Exception:  # start failed or hangs: remove what it may have made
             others = []
         doomed = [self.namespace, *(other["name"] for other in others if is_leftover(other))]
-        try:
-            self.control_planes[0].ask("probe", {"step": "finish", "namespaces": doomed})
-        except (Unreachable, RuntimeError):
-            return
+        with contextlib.suppress(Unreachable, RuntimeError):
+            self._ask_one_of(self.control_planes, "probe", {"step": "finish", "namespaces": doomed})
 
     # --- what the checks ask
 
@@ -187,37 +194,40 @@ class Cluster:
         """The nodes that the inventory makes control planes."""
         return [node for node in self.nodes.values() if node.is_control_plane]
 
-    def unreachable(self, name: str) -> str:
-        """Return why the node does not answer, or nothing."""
+    def silence(self, name: str) -> str:
+        """Return why the node tells nothing of itself: SSH fails, or our script does; nothing if it does tell."""
         error = self._facts[name].exception()
-        return str(error) if isinstance(error, Unreachable) else ""
+        if error is None:
+            return ""
+        how = f"reached by SSH at {self.nodes[name].ssh_host}" if isinstance(error, Unreachable) else "asked"
+        return f"node {name} cannot be {how}: {error}"
 
     def facts(self, name: str) -> Facts:
         """Return the node's facts; raise Missing if it does not answer."""
-        if reason := self.unreachable(name):
-            raise Missing(f"{name} cannot be reached by SSH: {reason}")
+        if reason := self.silence(name):
+            raise Missing(reason)
         return Facts(self._facts[name].result())
 
     @cached_property
     def reachable(self) -> list[Node]:
         """The nodes that answer; raises Missing if there is none."""
-        found = [node for node in self.nodes.values() if not self.unreachable(node.name)]
+        found = [node for node in self.nodes.values() if not self.silence(node.name)]
         if not found:
-            raise Missing("no node can be reached by SSH")
+            raise Missing("no node can be reached")
         return found
 
     @cached_property
     def api(self) -> Node:
         """The first control plane that answers; raises Missing if there is none."""
         for node in self.control_planes:
-            if not self.unreachable(node.name):
+            if not self.silence(node.name):
                 return node
-        raise Missing("no control plane can be reached by SSH")
+        raise Missing("no control plane can be reached")
 
     @cached_property
     def healthy(self) -> list[str]:
         """The names of the nodes that answer and whose kubelet is healthy: those that proofs are asked of."""
-        return [name for name in self.nodes if not self.unreachable(name) and self._kubelet_runs(name)]
+        return [name for name in self.nodes if not self.silence(name) and self._kubelet_runs(name)]
 
     @property
     def healthy_workers(self) -> list[str]:

@@ -58,10 +58,10 @@ def test_nothing_else_is_claimed_about_it(verdict):
     assert found.passed == ()
     assert not found.ok
     assert {check.seen.partition(":")[0] for check in found.skipped} <= {
-        "cp1 cannot be reached by SSH",
-        "w1 cannot be reached by SSH",
-        "no control plane can be reached by SSH",
-        "no node can be reached by SSH",
+        "node cp1 cannot be reached by SSH at 127.0.0.1",
+        "node w1 cannot be reached by SSH at 127.0.0.1",
+        "no control plane can be reached",
+        "no node can be reached",
         "container nodes have their host's product UUID",
         "there is one control plane",
     }
@@ -134,6 +134,14 @@ def test_bad_inventory_is_one_sentence(tmp_path, text, sentence):
     with pytest.raises(KubesmithError, match=sentence) as error:
         verify.run(file, tmp_path, progress=Silent())
     assert "Traceback" not in str(error.value)
+
+
+def test_a_cluster_of_one_node_has_neither_workers_nor_pairs(tmp_path):
+    file = tmp_path / "hosts.ini"
+    file.write_text("[kube_control_plane]\ncp1 ansible_host=127.0.0.1 ansible_port=1\n")
+    found = verify.run(file, tmp_path, progress=Silent())
+    assert [check.check for check in found.failed] == ["A0"]
+    assert {"the inventory has no worker", "the inventory has no pair"} <= {check.seen for check in found.skipped}
 
 
 def test_unknown_selection_is_refused(inventory, tmp_path):
