@@ -13,18 +13,16 @@ from typing import Any
 
 BLOCK = tarfile.BLOCKSIZE
 NAME = "io.containerd.image.name"
+PIN = "io.cri-containerd.pinned=pinned"  # the kubelet does not throw such an image away to make room
 REF_NAME = "org.opencontainers.image.ref.name"
 Row = Mapping[str, Any]
 
 
-def parse_images(listing: str) -> dict[str, str]:
-    """Return {reference: digest} of the table that ``ctr images ls`` prints."""
-    found = {}
-    for line in listing.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) >= 3:
-            found[fields[0]] = fields[2]
-    return found
+def parse_images(listing: str) -> tuple[dict[str, str], set[str]]:
+    """Return {reference: digest} and the pinned references of the table that ``ctr images ls`` prints."""
+    rows = [line.split() for line in listing.splitlines()[1:]]
+    found = {row[0]: row[2] for row in rows if len(row) >= 3}
+    return found, {row[0] for row in rows if PIN in row[-1].split(",")}
 
 
 def missing(wanted: Sequence[Row], present: Mapping[str, str]) -> list[Row]:

@@ -10,6 +10,8 @@ version_added: 0.1.0
 author: kubesmith maintainers (@kubesmith)
 description:
   - Imports the images of a bundle that containerd lacks, by name and digest, into the namespace C(k8s.io).
+  - Each is pinned. The kubelet would throw away those that no pod uses when the disk fills, and nobody could pull them
+    again.
   - They go in as one archive that is made on the way to C(ctr), from blobs that images share.
   - Blobs that the node cannot see below O(root) are sent over the Ansible connection, only those that it needs.
 options:
@@ -95,13 +97,13 @@ CTR = "/usr/local/bin/ctr"
 NAMESPACE = ["--namespace", "k8s.io"]
 
 
-def present(check_mode: bool) -> dict[str, str]:
-    """Return {reference: digest} of containerd's images."""
+def present(check_mode: bool) -> tuple[dict[str, str], set[str]]:
+    """Return {reference: digest} of containerd's images, and which of them are pinned."""
     listing = run([CTR, *NAMESPACE, "images", "ls"], timeout=60)
     if listing.rc == 0:
         return images.parse_images(listing.out)
     if check_mode:
-        return {}
+        return {}, set()
     raise CommandError(f"containerd does not answer: {listing.said}\nIts journal ends with:\n{journal('containerd')}")
 
 
@@ -117,7 +119,7 @@ def import_archive(
     ``--local`` costs a third of what the transfer service does, which packs the archive into messages of its own.
     What ctr says goes to a file: a full pipe would stop ctr, and with it the archive that is being written.
     """
-    command = ["timeout", str(timeout), CTR, *NAMESPACE, "images", "import", "--local", "-"]
+    command = ["timeout", str(timeout), CTR, *NAMESPACE, "images", "import", "--local", "--label", images.PIN, "-"]
     reader, writer = os.pipe()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdin=reader, stdout=said, stderr=said, pass_fds=(handle,))
@@ -150,31 +152,39 @@ def sources(wanted: Mapping[str, Any], digests: Sequence[str]) -> tuple[dict[str
 
 
 def work(wanted: Mapping[str, Any], check_mode: bool, handle: int) -> dict[str, Any]:
-    """Import what is missing; return the module's answer, with ``missing`` when the node lacks blobs."""
+    """Import what is missing and pin all; return the module's answer, with ``missing`` when the node lacks blobs."""
     bundle.accept(wanted["pushed"], wanted["incoming"])
-    before = present(check_mode)
+    before, pinned = present(check_mode)
     todo = images.missing(wanted["rows"], before)
+    loose = [row["ref"] for row in wanted["rows"] if row not in todo and row["ref"] not in pinned]
+    changes = {row["ref"]: (before.get(row["ref"], "absent"), row["digest"]) for row in todo}
+    changes.update(dict.fromkeys(loose, ("not pinned", "pinned")))
     answer = {
-        "changed": bool(todo),
+        "changed": bool(changes),
         "imported": [row["ref"] for row in todo],
-        "diff": files.rows_difference(
-            "images", {row["ref"]: (before.get(row["ref"], "absent"), row["digest"]) for row in todo}
-        ),
+        "diff": files.rows_difference("images", changes),
     }
-    if check_mode or not todo:
+    if check_mode or not changes:
         return answer
+    for ref in loose:
+        must([CTR, *NAMESPACE, "images", "label", ref, images.PIN], timeout=60)
+    return {**answer, **fetch(wanted, todo, handle)} if todo else answer
+
+
+def fetch(wanted: Mapping[str, Any], todo: Sequence[images.Row], handle: int) -> dict[str, Any]:
+    """Import images; return what the answer says of it, ``missing`` (and no change) when the node lacks blobs."""
     held = set(must([CTR, *NAMESPACE, "content", "ls", "--quiet"], timeout=60).split())
     blobs, missing = sources(wanted, images.needed_blobs(todo, held))
     if missing:
         return {"changed": False, "missing": missing}
     import_archive(todo, wanted["descriptors"], blobs, wanted["timeout"], handle)
-    left = images.missing(todo, present(check_mode))
+    left = images.missing(todo, present(False)[0])
     if left:
         raise CommandError(f"containerd took the archive, but has not {', '.join(row['ref'] for row in left)}")
-    answer["bytes"] = sum(path.stat().st_size for path in blobs.values())
+    size = sum(path.stat().st_size for path in blobs.values())
     for digest in blobs:
         bundle.place(wanted["incoming"], digest.split(":", 1)[1]).unlink(missing_ok=True)
-    return answer
+    return {"bytes": size}
 
 
 def main() -> None:

@@ -132,12 +132,14 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
 
 
 def _kubelet(spec: Spec, container: bool) -> Variables:
-    """Return additions to KubeletConfiguration; a container node shares its host's kernel, swap and limits.
+    """Return additions to KubeletConfiguration; a container node shares its host's kernel, swap, limits and disk.
 
     KubeletInUserNamespace lets the kubelet go on where it may set neither its own oom score nor kernel-wide sysctls,
-    which belong to the host.
+    which belong to the host. How full the host's disk is says nothing of the node: images are not thrown away for it.
     """
     shared: Variables = {
+        "imageGCHighThresholdPercent": 100,
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi"},
         "failSwapOn": False,
         "failCgroupV1": False,
         "featureGates": {"KubeletInUserNamespace": True},

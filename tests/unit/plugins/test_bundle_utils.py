@@ -101,15 +101,20 @@ def test_what_was_sent_is_taken_only_with_the_right_content(tmp_path):
 
 
 LISTING = """REF TYPE DIGEST SIZE PLATFORMS LABELS
-reg.internal/pause:3.10 application/vnd.oci.image.manifest.v1+json sha256:p 300.0 KiB linux/amd64 a=b
+reg.internal/pause:3.10 application/vnd.oci.manifest sha256:p 300.0 KiB amd64 a=b,io.cri-containerd.pinned=pinned
 reg.internal/dns:v1 application/vnd.oci.image.manifest.v1+json sha256:old 70.0 MiB linux/amd64 -
 """
 
 
 def test_missing_images_are_those_absent_or_of_another_digest():
     wanted = bundle.select_images(BUNDLE, ["node", "control-plane"])
-    assert refs(images.missing(wanted, images.parse_images(LISTING))) == ["dns", "etcd"]
-    assert images.missing(wanted[:1], images.parse_images(LISTING)) == []
+    assert refs(images.missing(wanted, images.parse_images(LISTING)[0])) == ["dns", "etcd"]
+    assert images.missing(wanted[:1], images.parse_images(LISTING)[0]) == []
+
+
+def test_pinned_images_are_known():
+    assert images.parse_images(LISTING)[1] == {"reg.internal/pause:3.10"}
+    assert images.parse_images("REF TYPE DIGEST\n") == ({}, set())
 
 
 def test_shared_blobs_are_sent_once_and_present_ones_not_at_all():
