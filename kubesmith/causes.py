@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -88,11 +88,19 @@ def find(texts: Texts, facts: Facts, failed: Collection[str]) -> list[Finding]:
     ranked = sorted(
         specific or found, key=lambda row: (row.rank, row.node not in failed, order.index(row.cause.id), row.node)
     )
-    kept: list[Finding] = []
+    return _merged(ranked)
+
+
+def _merged(ranked: Sequence[Finding]) -> list[Finding]:
+    """Return one finding for each cause; what facts of the same node show of it is added to what a text says."""
+    kept: dict[str, Finding] = {}
     for row in ranked:
-        if not any(row.cause.id == other.cause.id or row.seen == other.seen for other in kept):
-            kept.append(row)
-    return kept
+        first = kept.get(row.cause.id)
+        if first is None and not any(row.seen == other.seen for other in kept.values()):
+            kept[row.cause.id] = row
+        elif first and first.node == row.node and row.source == "facts" and row.seen not in first.seen:
+            kept[row.cause.id] = replace(first, seen=f"{first.seen}; {row.seen}")
+    return list(kept.values())
 
 
 def recognise(texts: Texts) -> list[Finding]:

@@ -22,6 +22,7 @@ MOST_HOSTS = 10  # that are asked; a thousand nodes fail of the same
 MOST_FINDINGS, MOST_ERRORS = 3, 6
 MARGIN = 15.0  # seconds before the phase that still count
 JOURNAL = re.compile(r"^(?:--- )?[Tt]he (?:journal of (\w+)|(\w+)'s journal) ends with:\n", re.MULTILINE)
+WARNING = re.compile(r"^\s*\[WARNING [^\n]*\n?", re.MULTILINE)  # kubeadm's: it goes on
 ERROR = re.compile(r"\b(error|failed|fatal|panic|cannot|refused|denied|invalid)\b|\bE\d{4} ", re.IGNORECASE)
 NOISE = re.compile(
     r"cni plugin not initialized|:6443: connect: connection refused|NetworkPluginNotReady", re.IGNORECASE
@@ -122,10 +123,10 @@ def _with_said(texts: dict[str, dict[str, str]], failures: Iterable[execute.Fail
 
 
 def split(message: str) -> tuple[str, dict[str, str]]:
-    """Return a failure's message without the journals that it quotes, and those by unit."""
+    """Return a failure's message without warnings and the journals that it quotes, and those by unit."""
     parts = JOURNAL.split(message)
     journals = {parts[i] or parts[i + 1]: parts[i + 2] for i in range(1, len(parts), 3)}
-    return parts[0].strip(), journals
+    return WARNING.sub("", parts[0]).strip(), journals
 
 
 def first_errors(texts: causes.Texts, hosts: Sequence[str]) -> list[str]:

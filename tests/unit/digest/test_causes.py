@@ -80,6 +80,12 @@ class TestFacts:
         )
         assert (found[0].cause.id, found[0].seen) == ("port-api", "python3 (process 812) listens on 0.0.0.0:6443")
 
+    def test_who_holds_a_port_is_told_beside_what_kubeadm_says(self):
+        facts = {"listeners": [listener(6443, "python3")], "control_plane": "absent"}
+        found = causes.find({"cp1": REPLAY["port-api"]}, {"cp1": facts}, ["cp1"])
+        assert len(found) == 1
+        assert "Port 6443 is in use; python3 (process 812)" in found[0].seen
+
     def test_a_port_with_its_own_owner(self):
         rows = [listener(6443, "kube-apiserver"), listener(10257, "kube-controller"), listener(10250, "kubelet")]
         assert named(facts={"listeners": rows}) == []
