@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+# Where blobs lie in an OCI layout, and in a component of the store.
+BLOBS = Path("blobs") / "sha256"
 # The number of the capability in linux/capability.h.
 CAPABILITIES = {"net_bind_service": 10}
 VFS_CAP_REVISION_2_EFFECTIVE = 0x02000001

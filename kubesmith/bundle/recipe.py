@@ -66,6 +66,11 @@ class Build(Model):
     programs: dict[str, Program] = {}
     memory: int = 2000
 
+    @property
+    def compiles_c(self) -> bool:
+        """Tell whether a C compiler is needed."""
+        return self.cgo or bool(self.programs)
+
 
 class Item(Model):
     """One file, taken from exactly one place: a command built, the module, the recipe's folder, or a link.

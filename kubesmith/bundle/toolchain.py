@@ -112,9 +112,14 @@ def version(go: Path) -> str:
 
 
 def compiler_version() -> str:
-    """Return the C compiler's version, such as ``12.2.0``; empty without one."""
-    gcc = shutil.which("gcc")
-    return output([gcc, "-dumpfullversion"]).strip() if gcc else ""
+    """Return the C compiler and the library that is linked in, such as ``gcc 12.2.0, libseccomp 2.5.4``."""
+    asked = {"gcc": ["gcc", "-dumpfullversion"], "libseccomp": ["pkg-config", "--modversion", "libseccomp"]}
+    found = []
+    for name, command in asked.items():
+        if shutil.which(command[0]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            found += [f"{name} {done.stdout.strip()}"] if done.returncode == 0 else []
+    return ", ".join(found)
 
 
 def missing_packages(recipes: Sequence[Recipe]) -> list[str]:
@@ -122,7 +127,7 @@ def missing_packages(recipes: Sequence[Recipe]) -> list[str]:
     missing = set()
     if any(recipe.source.type == "debian" for recipe in recipes):
         missing |= {package for tool, package in DEBIAN_TOOLS.items() if not shutil.which(tool)}
-    if any(recipe.build.cgo or recipe.build.programs for recipe in recipes):
+    if any(recipe.build.compiles_c for recipe in recipes):
         missing |= {package for tool, package in COMPILER.items() if not shutil.which(tool)}
         missing |= _missing_libraries(any("seccomp" in recipe.build.tags for recipe in recipes))
     return sorted(missing)
