@@ -139,3 +139,9 @@ class TestFacts:
         assert named(facts={"sandbox_image": image, "member": "partial"}) == ["pause-image"]
         assert named(facts={"sandbox_image": image, "member": "absent"}) == []
         assert named(facts={"sandbox_image": {**image, "present": None}, "member": "partial"}) == []
+
+
+def test_the_page_on_troubleshooting_lists_every_cause():
+    page = (HERE.parents[2] / "docs" / "troubleshooting.md").read_text()
+    missing = [cause.id for cause, _ in causes.known() if f"| {cause.title} | {cause.why} |" not in page]
+    assert missing == [], "python docs/causes_table.py"
