@@ -1,4 +1,4 @@
-"""Write the table of known causes into troubleshooting.md: ``python docs/causes_table.py``; causes.yml is the source."""
+"""Write the table of known causes into troubleshooting.md, from causes.yml: ``python docs/causes_table.py``."""
 
 from __future__ import annotations
 
