@@ -27,7 +27,6 @@ def read_bundle(folder: str) -> tuple[Path, dict[str, Any]]:
 class BundleAction(ActionBase):  # type: ignore[misc]
     """Runs the module of the same name; sends what it says the node lacks, and runs it once more."""
 
-    TRANSFERS_FILES = True
     _supports_check_mode = True
 
     def rows(self, root: Path, bundle: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
