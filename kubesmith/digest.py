@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,23 @@ def _first_phase(failures: Sequence[execute.Failure]) -> list[execute.Failure]:
     return [failure for failure in failures if failure.play == failures[0].play]
 
 
-def _asked(job: Job, failures: Iterable[execute.Failure]) -> list[str]:
-    """Return the hosts that can tell something: those that failed and answer, and the control planes."""
-    nodes = job.spec.machines()
+def _asked(job: Job, failures: Sequence[execute.Failure]) -> list[str]:
+    """Return the hosts that can tell something: those that failed or are named, and answer, and the control planes.
+
+    Nobody is asked where only machines that cannot be reached failed, or only this machine.
+    """
+    nodes = {node.name: node.role for node in job.spec.machines()}
     dead = {failure.host for failure in failures if failure.unreachable}
-    wanted = {failure.host for failure in failures} | {node.name for node in nodes if node.role == "control-plane"}
-    names = [node.name for node in nodes if node.name in wanted - dead]
-    if not {failure.host for failure in failures} - dead:
-        return []  # nobody but unreachable machines: no evidence on others explains that
-    return names[:MOST_HOSTS]
+    failed = {failure.host for failure in failures if failure.host in nodes} - dead
+    if not failed:
+        return []
+    said = "\n".join(failure.message for failure in failures if not failure.unreachable)
+    words = set(re.findall(r"[\w.-]+", said))
+    return [name for name, role in nodes.items() if name not in dead and _tells(name, role, failed, words)][:MOST_HOSTS]
+
+
+def _tells(name: str, role: str, failed: Container[str], words: Container[str]) -> bool:
+    return name in failed or role == "control-plane" or name in words
 
 
 def _age(log: Path) -> float:

@@ -83,6 +83,16 @@ def test_the_control_plane_is_asked_when_a_worker_fails(explain):
     assert asked == ["cp1", "w2"]
 
 
+def test_a_node_that_the_message_names_is_asked(explain):
+    _, asked = explain(failure(message="not ready after 300 s:\n- kube-system/calico-node-x: Pending on w2: main"))
+    assert asked == ["cp1", "w2"]
+
+
+def test_nobody_is_asked_about_a_failure_on_this_machine(explain):
+    made, asked = explain(failure("localhost", "the inventory needs one host in the group kube_control_plane"))
+    assert (asked, made.hosts) == ([], ("localhost",))
+
+
 def test_unreachable_machines_are_not_asked(explain):
     made, asked = explain(failure("w1", "ssh: connect to host 10.0.0.1 port 22: Connection refused", unreachable=True))
     assert asked == []
