@@ -58,8 +58,17 @@ def from_nodes(job: Job, hosts: Sequence[str], *, full: bool, age: float = 0) ->
         if host not in found.facts:
             found.missing[host] = problems.get(host) or problems.get("") or "it gave no answer"
         elif said := found.facts[host].get("missing"):
-            found.missing[host] = "; ".join(said)
+            found.missing[host] = _joined(said)
     return found
+
+
+def _joined(said: Sequence[str]) -> str:
+    """Return what a node could not give as one line, each reason once: an API server that is down takes many parts."""
+    parts: dict[str, list[str]] = {}
+    for row in said:
+        name, _, why = row.partition(": ")
+        parts.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in parts.items())
 
 
 def _run(job: Job, hosts: Sequence[str], variables: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils import host, kubeadm, private, systemd
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, run
 from ansible_collections.kubesmith.cluster.plugins.module_utils.redaction import Redactor
 
 KILO, MEGA = 1024, 1024 * 1024
@@ -178,7 +178,13 @@ def kubectl(args: Sequence[str], scope: Scope) -> Result:
 
 
 def _kubectl(args: Sequence[str]) -> Callable[[Scope], str]:
-    return lambda scope: kubectl(args, scope).said
+    def ask(scope: Scope) -> str:
+        result = kubectl(args, scope)
+        if result.rc != 0 and not result.out:
+            raise CommandError(kubeadm.last_line(result.err))
+        return result.out
+
+    return ask
 
 
 def _manifests(_scope: Scope) -> str:
