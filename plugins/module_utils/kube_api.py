@@ -34,7 +34,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """The API server that a kubeconfig of kubeadm names, with the certificate that is in it."""
+    """The API server that a kubeconfig of kubeadm names (``endpoint``: host:port), with the certificate in it."""
 
     def __init__(self, kubeconfig: str = ADMIN, timeout: float = 30) -> None:
         """Read ``kubeconfig``; ApiError where there is none. ``timeout`` is for each request, in seconds."""
@@ -44,6 +44,7 @@ class Api:
             raise ApiError(f"{kubeconfig}: {error.strerror}") from error
         server = urllib.parse.urlsplit(_field(text, "server", kubeconfig))
         self._address = (server.hostname or "", server.port or 443)
+        self.endpoint = server.netloc
         self._tls = _tls(text, kubeconfig)
         self._timeout = timeout
         self._connection: Optional[http.client.HTTPSConnection] = None

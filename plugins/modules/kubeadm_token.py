@@ -17,10 +17,10 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  ttl:
-    description: How long the token is valid, as a Go duration.
-    type: str
-    default: 15m0s
+  minutes:
+    description: How long the token is valid.
+    type: int
+    default: 15
   description:
     description: Text by which tokens of ours are known.
     type: str
@@ -65,59 +65,75 @@ revoked:
   returned: when O(state=absent)
 """
 
-import json
-import re
+import base64
+import datetime
+import secrets
+import string
+import urllib.parse
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm
-from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import ADMIN
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError, Object
+from ansible_collections.kubesmith.cluster.plugins.module_utils.pins import pin
 
-JOIN = re.compile(r"kubeadm join (?P<endpoint>\S+) --token (?P<token>\S+)")
-PIN = re.compile(r"--discovery-token-ca-cert-hash (\S+)")
-
-
-def parse_join(text: str) -> tuple[str, str, list[str]]:
-    """Return (endpoint, token, pins) of the command that ``kubeadm token create --print-join-command`` prints."""
-    found = JOIN.search(text)
-    pins = PIN.findall(text)
-    if not found or not pins:
-        raise CommandError("kubeadm token create printed no join command with a CA hash")
-    return found.group("endpoint"), found.group("token"), pins
+CA = "/etc/kubernetes/pki/ca.crt"
+FOLDER = "/api/v1/namespaces/kube-system/secrets"
+TYPE = "bootstrap.kubernetes.io/token"
+LETTERS = string.ascii_lowercase + string.digits
+GROUP = "system:bootstrappers:kubeadm:default-node-token"  # kubeadm lets it ask for a kubelet's certificate
 
 
-def token_command(*args: str) -> str:
-    """Run ``kubeadm token`` and return its output; CommandError (without a token in it) when it fails."""
-    result = run([kubeadm.KUBEADM, "token", *args, "--kubeconfig", ADMIN], timeout=60)
-    if result.rc != 0:
-        raise CommandError(f"kubeadm token {args[0]}: {kubeadm.first_error(result.err)}")
-    return result.out
+def token_secret(identity: str, secret: str, expires: datetime.datetime, description: str) -> Object:
+    """Return the Secret that is a bootstrap token, as kubeadm makes it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": TYPE,
+        "metadata": {"name": f"bootstrap-token-{identity}", "namespace": "kube-system"},
+        "stringData": {
+            "token-id": identity,
+            "token-secret": secret,
+            "expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "description": description,
+            "usage-bootstrap-authentication": "true",
+            "usage-bootstrap-signing": "true",
+            "auth-extra-groups": GROUP,
+        },
+    }
 
 
-def make(ttl: str, description: str) -> dict[str, Any]:
+def letters(count: int) -> str:
+    """Return random lower-case letters and digits."""
+    return "".join(secrets.choice(LETTERS) for _ in range(count))
+
+
+def make(api: Api, minutes: int, description: str) -> dict[str, Any]:
     """Make a token; return the module's answer."""
-    args = ["create", "--ttl", ttl, "--description", description, "--print-join-command"]
-    endpoint, token, pins = parse_join(token_command(*args))
-    return {"changed": True, "endpoint": endpoint, "token": token, "ca_cert_hashes": pins}
+    identity, secret = letters(6), letters(16)
+    expires = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=minutes)
+    api.request("POST", FOLDER, token_secret(identity, secret, expires, description))
+    return {
+        "changed": True,
+        "endpoint": api.endpoint,
+        "token": f"{identity}.{secret}",
+        "ca_cert_hashes": [pin(Path(CA).read_text(encoding="ascii"))],
+    }
 
 
-def ours(listing: str, description: str) -> list[str]:
-    """Return the public parts of the tokens with ``description`` in kubeadm's JSON, one object for each."""
-    decoder, found, rest = json.JSONDecoder(), [], listing.strip()
-    while rest:
-        item, end = decoder.raw_decode(rest)
-        rest = rest[end:].strip()
-        if item.get("description") == description:
-            found.append(item["token"].split(".")[0])
-    return found
+def is_ours(item: Object, description: str) -> bool:
+    """Tell whether a Secret is a token with ``description``."""
+    return base64.b64decode(item.get("data", {}).get("description", "")).decode(errors="replace") == description
 
 
-def revoke(description: str, check_mode: bool) -> dict[str, Any]:
+def revoke(api: Api, description: str, check_mode: bool) -> dict[str, Any]:
     """Revoke tokens; return the module's answer."""
-    found = ours(token_command("list", "--output=json"), description)
-    if found and not check_mode:
-        token_command("delete", *found)
+    selector = urllib.parse.urlencode({"fieldSelector": f"type={TYPE}"})
+    found = [
+        item["metadata"]["name"] for item in api.get(f"{FOLDER}?{selector}")["items"] if is_ours(item, description)
+    ]
+    for name in found if not check_mode else []:
+        api.request("DELETE", f"{FOLDER}/{name}")
     return {"changed": bool(found), "revoked": len(found)}
 
 
@@ -126,7 +142,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "ttl": {"type": "str", "default": "15m0s"},
+            "minutes": {"type": "int", "default": 15},
             "description": {"type": "str", "default": "kubesmith"},
         },
         supports_check_mode=True,
@@ -134,12 +150,12 @@ def main() -> None:
     wanted = module.params
     try:
         if wanted["state"] == "absent":
-            answer = revoke(wanted["description"], module.check_mode)
+            answer = revoke(Api(), wanted["description"], module.check_mode)
         elif module.check_mode:
             answer = {"changed": True}
         else:
-            answer = make(wanted["ttl"], wanted["description"])
-    except (CommandError, OSError) as error:
+            answer = make(Api(), wanted["minutes"], wanted["description"])
+    except (ApiError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**answer)
 

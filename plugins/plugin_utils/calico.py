@@ -27,7 +27,11 @@ def objects(text: str, settings: Mapping[str, Any]) -> list[Document]:
     """
     found: list[Document] = [item for item in yaml.load_all(text, Loader=LOADER) if item]
     _configure(_object(found, "ConfigMap", "calico-config"), settings)
-    _configure_node(_object(found, "DaemonSet", "calico-node"), settings)
+    node = _object(found, "DaemonSet", "calico-node")
+    _configure_node(node, settings)
+    _start_soon(node)
+    _ask_soon(_container(node, "calico-node"))
+    _ask_soon(_container(_object(found, "Deployment", "calico-kube-controllers"), "calico-kube-controllers"))
     return found
 
 
@@ -39,14 +43,18 @@ def _object(found: Sequence[Document], kind: str, name: str) -> Document:
     raise ValueError(f"this is no manifest of Calico: it has no {kind} {name}")
 
 
+def _container(workload: Document, name: str) -> Document:
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    return next(container for container in containers if container["name"] == name)
+
+
 def _configure(config: Document, settings: Mapping[str, Any]) -> None:
     config["data"]["calico_backend"] = BACKEND[settings["encapsulation"]]
     config["data"]["veth_mtu"] = str(settings["mtu"])
 
 
 def _configure_node(daemonset: Document, settings: Mapping[str, Any]) -> None:
-    containers = daemonset["spec"]["template"]["spec"]["containers"]
-    node = next(container for container in containers if container["name"] == "calico-node")
+    node = _container(daemonset, "calico-node")
     encapsulation = settings["encapsulation"]
     environment = {
         "CALICO_IPV4POOL_CIDR": settings["pod_cidr"],
@@ -73,3 +81,27 @@ def _probe_bird(node: Document, with_bird: bool) -> None:
     for probe, flag in (("livenessProbe", "-bird-live"), ("readinessProbe", "-bird-ready")):
         command = node[probe]["exec"]["command"]
         node[probe]["exec"]["command"] = [part for part in command if part != flag] + ([flag] if with_bird else [])
+
+
+def _start_soon(daemonset: Document) -> None:
+    """Let the CNI configuration appear as late as can be, directly before calico-node itself.
+
+    From then on the node counts as Ready and gets pods, whose sandboxes fail until calico-node has started; the kubelet
+    tries them again only some ten seconds later. The move from host-local addresses is for clusters that had them.
+    """
+    pod = daemonset["spec"]["template"]["spec"]
+    steps = {container["name"]: container for container in pod["initContainers"]}
+    steps.pop("upgrade-ipam", None)
+    last = steps.pop("install-cni")
+    pod["initContainers"] = [*steps.values(), last]
+
+
+def _ask_soon(container: Document) -> None:
+    """Look every second whether a container has started; its readiness is asked for only every ten."""
+    ready = container["readinessProbe"]
+    container["startupProbe"] = {
+        "exec": ready["exec"],
+        "periodSeconds": 1,
+        "timeoutSeconds": 10,
+        "failureThreshold": 300,
+    }

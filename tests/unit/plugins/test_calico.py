@@ -26,6 +26,10 @@ metadata:
 spec:
   template:
     spec:
+      initContainers:
+        - {name: upgrade-ipam}
+        - {name: install-cni}
+        - {name: mount-bpffs}
       containers:
         - name: calico-node
           env:
@@ -37,6 +41,15 @@ spec:
               valueFrom: {configMapKeyRef: {name: calico-config, key: veth_mtu}}
           livenessProbe: {exec: {command: [/bin/calico-node, -felix-live]}}
           readinessProbe: {exec: {command: [/bin/calico-node, -felix-ready]}}
+---
+kind: Deployment
+metadata: {name: calico-kube-controllers}
+spec:
+  template:
+    spec:
+      containers:
+        - name: calico-kube-controllers
+          readinessProbe: {exec: {command: [check-status, -r]}}
 """
 SETTINGS = {
     "encapsulation": "vxlan",
@@ -49,8 +62,8 @@ SETTINGS = {
 
 def parts(**changes):
     documents = calico.objects(MANIFEST, {**SETTINGS, **changes})
-    node = documents[-1]["spec"]["template"]["spec"]["containers"][0]
-    return documents[-2]["data"], {row["name"]: row.get("value") for row in node["env"]}, node
+    node = documents[-2]["spec"]["template"]["spec"]["containers"][0]
+    return documents[1]["data"], {row["name"]: row.get("value") for row in node["env"]}, node
 
 
 def test_settings_arrive():
@@ -70,7 +83,7 @@ def test_no_variable_is_there_twice():
 
 def test_other_objects_stay_as_they_are_and_in_order():
     found = calico.objects(MANIFEST, SETTINGS)
-    assert [item["kind"] for item in found] == ["CustomResourceDefinition", "ConfigMap", "DaemonSet"]
+    assert [item["kind"] for item in found] == ["CustomResourceDefinition", "ConfigMap", "DaemonSet", "Deployment"]
     assert found[0]["spec"] == {"strange": "spacing"}
 
 
@@ -86,6 +99,19 @@ def test_ipip_and_plain_routes_need_bird_and_its_probes():
 def test_vxlan_does_not_wait_for_bird():
     _, _, node = parts()
     assert node["readinessProbe"]["exec"]["command"] == ["/bin/calico-node", "-felix-ready"]
+
+
+def test_the_cni_configuration_comes_last_before_calico_itself():
+    node = calico.objects(MANIFEST, SETTINGS)[2]["spec"]["template"]["spec"]
+    assert [container["name"] for container in node["initContainers"]] == ["mount-bpffs", "install-cni"]
+
+
+def test_a_start_is_noticed_within_a_second():
+    _, daemonset, deployment = calico.objects(MANIFEST, SETTINGS)[1:]
+    for workload in (daemonset, deployment):
+        container = workload["spec"]["template"]["spec"]["containers"][0]
+        assert container["startupProbe"]["exec"] == container["readinessProbe"]["exec"]
+        assert container["startupProbe"]["periodSeconds"] == 1
 
 
 def test_another_manifest_is_refused():

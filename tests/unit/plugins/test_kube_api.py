@@ -1,8 +1,10 @@
 """The client of the Kubernetes API, and the modules on it, against a server that keeps objects as the real one does."""
 
 import base64
+import datetime
 import http.server
 import json
+import re
 import ssl
 import subprocess
 import threading
@@ -10,7 +12,8 @@ import urllib.parse
 
 import pytest
 from ansible_collections.kubesmith.cluster.plugins.module_utils import kube_api
-from ansible_collections.kubesmith.cluster.plugins.modules import kube_apply, kube_nodes, kube_wait
+from ansible_collections.kubesmith.cluster.plugins.module_utils.pins import pin
+from ansible_collections.kubesmith.cluster.plugins.modules import kube_apply, kube_nodes, kube_wait, kubeadm_token
 
 RESOURCES = {
     "/api/v1": [
@@ -62,6 +65,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, self.server.objects[path])
         else:
             self.missing()
+
+    def do_POST(self):
+        wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.log.append(("POST", wanted))
+        self.answer(201, wanted)
+
+    def do_DELETE(self):
+        self.server.log.append(("DELETE", self.path))
+        self.answer(200, {})
 
     def do_PATCH(self):
         wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -279,3 +291,74 @@ class TestWait:
     def test_a_server_that_is_away_is_a_reason_not_a_crash(self, cluster, server):
         del server.objects["/api/v1/nodes"]
         assert cluster.unready() == ["/api/v1/nodes not found"]
+
+
+class TestToken:
+    def test_a_token_is_random_short_lived_and_comes_with_the_pin_of_the_ca(
+        self, api, server, certificate, monkeypatch
+    ):
+        monkeypatch.setattr(kubeadm_token, "CA", str(certificate))
+        one, two = (kubeadm_token.make(api, 15, "ours") for _ in range(2))
+        assert re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", one["token"])
+        assert one["token"] != two["token"]
+        assert one["endpoint"] == f"127.0.0.1:{server.server_port}"
+        assert one["ca_cert_hashes"] == [openssl_pin(certificate)]
+        secret = server.log[0][1]
+        assert secret["metadata"]["name"] == f"bootstrap-token-{one['token'][:6]}"
+        expires = datetime.datetime.fromisoformat(secret["stringData"]["expiration"])
+        left = expires - datetime.datetime.now(datetime.UTC)
+        assert datetime.timedelta(minutes=14) < left <= datetime.timedelta(minutes=15)
+
+    def test_only_tokens_of_ours_are_revoked(self, api, server):
+        rows = [("bootstrap-token-a", "ours"), ("bootstrap-token-b", "theirs"), ("bootstrap-token-c", None)]
+        items = [
+            {
+                "metadata": {"name": name},
+                "data": {"description": base64.b64encode(text.encode()).decode()} if text else {},
+            }
+            for name, text in rows
+        ]
+        server.objects[kubeadm_token.FOLDER] = {"items": items}
+        assert kubeadm_token.revoke(api, "ours", True) == {"changed": True, "revoked": 1}
+        assert [entry for entry in server.log if entry[0] == "DELETE"] == []
+        kubeadm_token.revoke(api, "ours", False)
+        assert [entry for entry in server.log if entry[0] == "DELETE"] == [
+            ("DELETE", f"{kubeadm_token.FOLDER}/bootstrap-token-a")
+        ]
+
+
+def openssl_pin(certificate):
+    """Return the pin as kubeadm's documentation has it made."""
+    command = (
+        f"openssl x509 -pubkey -noout -in {certificate} | openssl pkey -pubin -outform der | openssl dgst -sha256 -hex"
+    )
+    return (
+        "sha256:" + subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout.split()[-1]
+    )
+
+
+@pytest.mark.parametrize("kind", ["rsa:2048", "ec"])
+@pytest.mark.parametrize("days", [30, 36500])
+def test_pins_of_all_kinds_of_keys_are_those_of_openssl(tmp_path, kind, days):
+    options = ["-pkeyopt", "ec_paramgen_curve:P-384"] if kind == "ec" else []
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        kind,
+        *options,
+        "-nodes",
+        "-subj",
+        "/CN=kubernetes",
+        "-days",
+        str(days),
+    ]
+    subprocess.run([*command, "-keyout", tmp_path / "k", "-out", tmp_path / "c"], check=True, capture_output=True)
+    assert pin((tmp_path / "c").read_text()) == openssl_pin(tmp_path / "c")
+
+
+@pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_what_is_no_certificate_has_no_pin(text):
+    with pytest.raises(ValueError):
+        pin(text)

@@ -13,7 +13,6 @@ from ansible_collections.kubesmith.cluster.plugins.modules import (
     host_prepare,
     kube_nodes,
     kubeadm_join,
-    kubeadm_token,
 )
 
 
@@ -112,29 +111,6 @@ class TestHostPrepare:
         assert answer["changed"] is True
         assert not (self.folder / "SYSCTL").exists()
         assert (self.folder / "HOSTS").read_text() == "127.0.0.1 localhost\n"
-
-
-JOIN = "kubeadm join 10.0.0.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:aa \n"
-
-
-def test_the_join_command_is_taken_apart():
-    assert kubeadm_token.parse_join(JOIN) == ("10.0.0.1:6443", "abcdef.0123456789abcdef", ["sha256:aa"])
-
-
-def test_a_join_command_without_a_pin_is_refused():
-    with pytest.raises(CommandError, match="CA hash"):
-        kubeadm_token.parse_join("kubeadm join 10.0.0.1:6443 --token abcdef.0123456789abcdef")
-
-
-def test_only_tokens_of_ours_are_revoked():
-    rows = [
-        {"token": "aaaaaa.1", "description": "kubesmith"},
-        {"token": "bbbbbb.2"},
-        {"token": "cccccc.3", "description": "x"},
-    ]
-    listing = "\n".join(json.dumps(row, indent=4) for row in rows)
-    assert kubeadm_token.ours(listing, "kubesmith") == ["aaaaaa"]
-    assert kubeadm_token.ours("", "kubesmith") == []
 
 
 WANTED = {
