@@ -100,7 +100,7 @@ def one_round(inventory: Path, report_dir: Path, *, progress: Progress, select: 
             watch = Watch(progress, label)
             watch.follow(events)
             process.wait()
-    if not watch.checks or process.returncode not in (0, TESTS_FAILED):
+    if not watch.complete or process.returncode not in (0, TESTS_FAILED):
         raise _no_verdict(process.returncode, log, select, timed_out)
     return verdicts.of(watch.checks)
 
@@ -185,6 +185,11 @@ class Watch:
     label: str = ""
     checks: list[Check] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every collected check was made: a round that broke off proves nothing."""
+        return bool(self.checks) and not any(self.waiting.values())
 
     def follow(self, events: TextIO) -> None:
         """Read until the stream ends."""

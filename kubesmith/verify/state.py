@@ -164,6 +164,7 @@ class Cluster:
             "namespace": self.namespace,
             "word": self.word,
             "pods": {node: pod["name"] for node, pod in pods.items()},
+            "probes": {node: pod["ip"] for node, pod in pods.items()},
             "probe_uid": pods[self.api.name]["uid"],
             "last": list(pods)[-1],
         }

@@ -136,7 +136,7 @@ def http(url: str, timeout: float = 3) -> tuple[int, str]:
 
 
 def connects(address: str, port: int, timeout: float = 2) -> str:
-    """Return ``open`` when a TCP connection succeeds, else the reason why not."""
+    """Return ``open`` when a TCP connection succeeds, else the reason why not (``timed out`` where nothing answers)."""
     try:
         with socket.create_connection((address, port), timeout):
             return "open"

@@ -87,7 +87,7 @@ def dial(via: str, host: str, port: int) -> str:
     return str((answer.get("responses") or answer.get("errors") or ["no answer"])[0])
 
 
-def eventually(task: Callable[[], str], wanted: set[str]) -> str:
+def eventually(task: Callable[[], str], wanted: set[str], seconds: float | None = None) -> str:
     """Return the task's answer as soon as it is a wanted one, or the last one when patience ends."""
     last = ""
 
@@ -96,7 +96,7 @@ def eventually(task: Callable[[], str], wanted: set[str]) -> str:
         last = task()
         return last in wanted
 
-    until(once, PATIENCE)
+    until(once, PATIENCE if seconds is None else seconds)
     return last
 
 

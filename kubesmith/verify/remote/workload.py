@@ -1,9 +1,8 @@
-"""Proofs of what a user does with a cluster, made with kubectl on a control plane, in the probe's namespace."""
+"""Proofs of what a user does with a cluster, made on a control plane in the probe's namespace."""
 
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import tempfile
 import urllib.request
@@ -12,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubesmith.verify.remote.common import ADMIN, DIRECT, Api, kubectl, together, until
-from kubesmith.verify.remote.paths import HTTP, network_of, process_of
+from kubesmith.verify.remote.common import ADMIN, DIRECT, Api, connects, kubectl, together, until
+from kubesmith.verify.remote.paths import HTTP, eventually, network_of, process_of
 from kubesmith.verify.remote.probe import describe
 
 SECONDS = 20.0
@@ -103,30 +102,25 @@ def spread(space: Namespace) -> dict[str, Any]:
     return {"nodes": sorted(pod["node"] for pod in pods), "states": [pod["state"] for pod in space.app_pods()]}
 
 
-def policy(space: Namespace, probe_uid: str) -> dict[str, str]:
-    """Connect from this node's probe pod to the app: without a policy, with one that blocks, with one that allows."""
-    targets = space.app_settled()
-    process = process_of(probe_uid)
+def policy(space: Namespace, process: int, probes: dict[str, str]) -> dict[str, str]:
+    """Connect from this node's probe pod to the app: without a policy, with one that blocks, with one that allows.
+
+    ``process`` is one of the probe pod's, ``probes`` the addresses of all probe pods by node.
+    """
+    target = space.app_settled()[0]
 
     def reach() -> str:
         with network_of(process):
-            try:
-                with socket.create_connection((targets[0]["ip"], HTTP), 1):
-                    return "open"
-            except socket.timeout:  # noqa: UP041 (not TimeoutError before Python 3.10)
-                return "blocked"
-            except OSError as error:
-                return str(error)
+            found = connects(target["ip"], HTTP, 1)
+            # No policy is about the other pod on that node: if it does not answer either, the way there is broken.
+            other = connects(probes[target["node"]], HTTP, 1)
+        return found if found == "open" else "blocked" if other == "open" else f"unreachable: {other}"
 
-    def becomes(wanted: str) -> str:
-        until(lambda: reach() == wanted, SECONDS)
-        return reach()
-
-    answer = {"before": becomes("open")}
+    answer = {"before": eventually(reach, {"open"}, SECONDS)}
     _apply_policy(space, "deny", DENY_ALL)
-    answer["denied"] = becomes("blocked")
+    answer["denied"] = eventually(reach, {"blocked"}, SECONDS)
     _apply_policy(space, "allow", ALLOW_PROBE)
-    answer["allowed"] = becomes("open")
+    answer["allowed"] = eventually(reach, {"open"}, SECONDS)
     for name in ("deny", "allow"):
         space.api.delete(f"{space.policies}/{name}")
     return answer
@@ -188,7 +182,7 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     def in_turn() -> None:
         answers.update(together({"spread": lambda: spread(space)}))
         steps = {
-            "policy": lambda: policy(space, question["probe_uid"]),
+            "policy": lambda: policy(space, process_of(question["probe_uid"]), question["probes"]),
             "replacement": lambda: replacement(space),
             "rollout": lambda: rollout(space),
         }
