@@ -22,6 +22,8 @@ WITH_VALUE = {"-i", "--inventory", "--only"}  # options that may stand before, o
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 VERBS = {
     "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
+    "plan": "show what up would change on each node, and change nothing",
+    "preflight": "look at every node, change nothing, and say what is in the way",
     "verify": "run every check on every node, and the cluster's own proofs",
     "status": "show machines, nodes and pods that do not run",
     "wait-for": "wait until the cluster has reached a milestone: api, nodes, network, dns, ready",
@@ -68,13 +70,15 @@ def parser() -> argparse.ArgumentParser:
         )
         for name, text in VERBS.items()
     }
-    made["up"].add_argument("--check", action="store_true", help="say what would change, change nothing")
+    made["up"].add_argument("--check", action="store_true", help="the same as the verb plan")
     made["up"].add_argument(
         "--only",
         action="append",
-        choices=("bundle", "nodes", "converge", "verify"),
+        choices=("bundle", "nodes", "preflight", "converge", "verify"),
         help="only this phase (may be given again)",
     )
+    made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
+    made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
@@ -147,7 +151,7 @@ def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
 def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import files, gather, machines, up, verify, wait  # noqa: PLC0415
+    from kubesmith.commands import files, gather, machines, plan, preflight, up, verify, wait  # noqa: PLC0415
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
     if given.verb == "completion":
@@ -166,7 +170,9 @@ def dispatch(given: argparse.Namespace) -> int:
             return bundle.run(given.action, path=given.path, as_json=given.json, progress=progress)
     work = job.read(given.inventory, ui, assume_yes=given.yes)
     verbs: dict[str, Callable[[], int]] = {
-        "up": lambda: up.run(work, phases=frozenset(given.only or up.PHASES), check=given.check),
+        "up": lambda: plan.run(work) if given.check else up.run(work, phases=_phases(given, up.PHASES)),
+        "plan": lambda: plan.run(work, exit_code=given.exit_code),
+        "preflight": lambda: preflight.run(work),
         "verify": lambda: verify.run(work, wait=given.wait, count=given.count),
         "status": lambda: machines.status(work),
         "wait-for": lambda: wait.run(work, given.milestone, timeout=given.timeout),
@@ -177,6 +183,11 @@ def dispatch(given: argparse.Namespace) -> int:
         "destroy": lambda: machines.destroy(work),
     }
     return verbs[given.verb]()
+
+
+def _phases(given: argparse.Namespace, known: Sequence[str]) -> frozenset[str]:
+    """Return the phases that ``up`` is to carry out."""
+    return frozenset(given.only or known) - ({"preflight"} if given.skip_preflight else set())
 
 
 def main(words: Sequence[str] | None = None) -> int:

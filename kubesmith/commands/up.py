@@ -6,27 +6,33 @@ from pathlib import Path
 
 from kubesmith import bootstrap, digest, execute, paths, report
 from kubesmith.bundle import builder
+from kubesmith.commands import preflight
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.job import Job
 from kubesmith.verify import run as verify
 
-PHASES = ("bundle", "nodes", "converge", "verify")
+PHASES = ("bundle", "nodes", "preflight", "converge", "verify")
 
 
-def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), check: bool = False) -> int:
-    """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed."""
+def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
+    """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed.
+
+    Raises InputError where preflight finds what the playbook would fail at.
+    """
     provider = job.provider()
     _packages(job, phases)
-    if "nodes" in phases and not check:
+    if "nodes" in phases:
         provider.check()
     with job.alone():
-        if "bundle" in phases and not check:
+        if "bundle" in phases:
             with job.ui.phase("bundle", "Bundle") as progress:
                 builder.build(progress, kubernetes=job.spec.cluster.kubernetes)
-        if "nodes" in phases and not check:
+        if "nodes" in phases:
             with job.ui.phase("nodes", "Nodes") as progress:
                 provider.create(progress)
-        return _cluster(job, phases, check=check)
+        if "preflight" in phases:
+            preflight.before_up(job)
+        return _cluster(job, phases)
 
 
 def _packages(job: Job, phases: frozenset[str]) -> None:
@@ -36,20 +42,20 @@ def _packages(job: Job, phases: frozenset[str]) -> None:
     bootstrap.require_packages(*bundle, *nodes, assume_yes=job.assume_yes)
 
 
-def _cluster(job: Job, phases: frozenset[str], *, check: bool) -> int:
+def _cluster(job: Job, phases: frozenset[str]) -> int:
     target = report.folder(job.state)
     tasks: dict[str, execute.HostCount] = {}
     if "converge" in phases:
         if not (paths.bundle() / "bundle.json").exists():
             raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
-        result = execute.playbook("kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui, check=check)
+        result = execute.playbook("kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui)
         if not result.ok:
             _explain(job, result)
             return 1
         tasks = dict(result.hosts)
     checks: dict[str, int] = {}
     ok = True
-    if "verify" in phases and not check:
+    if "verify" in phases:
         with job.ui.phase("verify", "Verify") as progress:
             verdict = verify.run(job.file, target, progress=progress)
             progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed"
