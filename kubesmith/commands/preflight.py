@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -18,8 +19,8 @@ from rich.text import Text
 
 from kubesmith import execute, paths
 from kubesmith.errors import InputError
-from kubesmith.job import Job
-from kubesmith.preflight import ERROR, Cluster, Finding, Node, judge
+from kubesmith.job import Job, ssh_argv
+from kubesmith.preflight import ERROR, Cluster, Finding, Node, judge, ordered
 from kubesmith.ui import Ui
 
 MODULE = "kubesmith.cluster.node_preflight"
@@ -76,7 +77,7 @@ def look(job: Job) -> tuple[list[Finding], list[Node]]:
     nodes.sort(key=lambda node: order.index(node.name))
     hosts = job.hosts()
     silent = [_silent(failure, hosts.get(failure.host, {})) for failure in result.failures]
-    return silent + judge(nodes, cluster(job)), nodes
+    return ordered(silent + judge(nodes, cluster(job)), order), nodes
 
 
 def _silent(failure: execute.Failure, variables: Mapping[str, Any]) -> Finding:
@@ -86,8 +87,8 @@ def _silent(failure: execute.Failure, variables: Mapping[str, Any]) -> Finding:
         fix = "python3 runner.py up --only nodes"
         return Finding(ERROR, failure.host, "machine", "it has not been made", "it runs and answers by SSH", fix)
     if failure.unreachable:
-        seen, rule = failure.message.splitlines()[-1], "it answers by SSH"
-        fix = f"look whether it runs, and whether this works: ssh {variables.get('ansible_user', 'root')}@{host}"
+        seen, rule = failure.message.splitlines()[-1].rpartition("via ssh: ")[2], "it answers by SSH"
+        fix = f"look whether it runs, and whether this works: {shlex.join(ssh_argv(dict(variables)))}"
         return Finding(ERROR, failure.host, "reached", seen, rule, fix)
     rule = "the module node_preflight runs there, as root, with Python 3.9 or newer"
     fix = "a password for sudo is the usual reason: allow the user sudo without one, or set access.user: root"

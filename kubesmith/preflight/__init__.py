@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from kubesmith.preflight import leftovers, machine, network, ownership, together
 from kubesmith.preflight.model import CONTROLLER, ERROR, WARNING, Cluster, Finding, Node
 
-__all__ = ["CONTROLLER", "ERROR", "WARNING", "Cluster", "Finding", "Node", "judge"]
+__all__ = ["CONTROLLER", "ERROR", "WARNING", "Cluster", "Finding", "Node", "judge", "ordered"]
 
 RULES = (*machine.RULES, *network.RULES, *leftovers.RULES)
 

@@ -130,7 +130,9 @@ def ways(node: Node, whole: Whole) -> Iterator[Finding]:
     names = {other.address: other.name for other in whole.nodes}
     _name, row = node.interface
     for peer, reached in node.facts["paths"].items():
-        other = f"{names.get(peer, 'node')} ({peer})"
+        other = f"{names.get(peer, '')} ({peer})"
+        if peer not in names:
+            continue  # it did not answer us either, which is told
         if reached == "none":
             fix = f"ping {peer}; look at routes and firewalls between them, unless ICMP alone is filtered"
             yield node.warning("way between nodes", f"no echo from {other}", "nodes reach each other", fix)

@@ -34,11 +34,11 @@ def _owner(node: Node, cluster: Cluster, ca: str, servers: set[str]) -> str:
     traces = node.facts["traces"]
     if traces["member"] == "absent":
         return NONE
-    if traces["cluster"] and traces["cluster"] == cluster.name:
-        return OURS
+    if traces["cluster"]:
+        return OURS if traces["cluster"] == cluster.name else OTHER
     if ca and traces["ca"]:
         return OURS if traces["ca"] == ca else OTHER
     known = {conf["server"].rpartition(":")[0] for conf in traces["confs"].values() if conf["server"]}
-    if known & servers:
-        return OURS
+    if known & servers and traces["member"] == "partial" and not node.control_plane:
+        return OURS  # a join to our API server that was interrupted before it had fetched the CA
     return OTHER if known else UNKNOWN

@@ -78,8 +78,13 @@ def reboot_reasons(root: str = "/") -> list[str]:
 
 
 def missing_modules(names: Iterable[str], root: str = "/") -> list[str]:
-    """Return the kernel modules that are neither loaded nor built in nor there to be loaded."""
+    """Return the kernel modules that are neither loaded nor built in nor there to be loaded.
+
+    A kernel without a folder for modules has all it has built in, and does not tell what.
+    """
     folder = Path(root) / "lib/modules" / platform.release()
+    if not folder.is_dir():
+        return []
     listed = text(folder / "modules.builtin") + text(folder / "modules.dep")
     return [name for name in names if not _has_module(name, listed, root)]
 

@@ -316,24 +316,6 @@ CASES = {
         node("w1", (("dns", "servers"), ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"])),
         ("warning", "DNS", "4 name servers", "leave the best ones in /etc/resolv.conf"),
     ),
-    "no echo": (
-        node("w1", (("paths",), {"10.1.0.11": "none"})),
-        (
-            "warning",
-            "way between nodes",
-            "no echo from node (10.1.0.11)",
-            "ping 10.1.0.11; look at routes and firewalls between them, unless ICMP alone is filtered",
-        ),
-    ),
-    "a way with a smaller MTU": (
-        node("w1", (("paths",), {"10.1.0.11": "small"})),
-        (
-            "error",
-            "MTU",
-            "1500 bytes do not get to node (10.1.0.11), 64 do",
-            "set network.calico.mtu to what the way takes less 50, or mend the MTU of the switches between",
-        ),
-    ),
     "a mirror that is away": (
         node("w1", (("registries",), {"https://mirror:5000": "Connection refused"})),
         ("warning", "registry", "https://mirror:5000: Connection refused", "check address and firewall"),
@@ -567,9 +549,38 @@ def test_an_mtu_that_was_set_is_believed():
     assert found(node("cp1", (("paths",), {"10.1.0.21": "small"}), settings={"pod_mtu": 1300})) == []
 
 
-def test_the_name_of_the_other_node_is_told():
-    rows = found(node("cp1"), node("w1", (("paths",), {"10.1.0.11": "none"})))
-    assert rows[0][3] == "no echo from cp1 (10.1.0.11)"
+def test_no_echo():
+    assert found(node("cp1"), node("w1", (("paths",), {"10.1.0.11": "none"}))) == [
+        (
+            "warning",
+            "w1",
+            "way between nodes",
+            "no echo from cp1 (10.1.0.11)",
+            "ping 10.1.0.11; look at routes and firewalls between them, unless ICMP alone is filtered",
+        )
+    ]
+
+
+def test_a_way_with_a_smaller_mtu():
+    assert found(node("cp1"), node("w1", (("paths",), {"10.1.0.11": "small"}))) == [
+        (
+            "error",
+            "w1",
+            "MTU",
+            "1500 bytes do not get to cp1 (10.1.0.11), 64 do",
+            "set network.calico.mtu to what the way takes less 50, or mend the MTU of the switches between",
+        )
+    ]
+
+
+def test_ways_to_a_node_that_does_not_answer_us_either():
+    assert found(node("w1", (("paths",), {"10.1.0.11": "none"}))) == []
+
+
+def test_a_cluster_on_the_same_machines_that_is_not_ours():
+    assert [row[1:3] for row in found(node("cp1", member("cp1", cluster="old")))] == [("cp1", "other cluster")]
+    assert [row[1:3] for row in found(node("cp1", member("cp1", cluster="")))] == [("cp1", "other cluster")]
+    assert [row[1:3] for row in found(node("cp1"), node("w1", member("w1")))] == [("w1", "other cluster")]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ class TestKernel:
         put(tmp_path, f"{folder}/modules.dep", "kernel/net/bridge/br-netfilter.ko.xz: kernel/net/bridge/bridge.ko.xz\n")
         wanted = ["overlay", "nf_tables", "br_netfilter", "vxlan"]
         assert survey.missing_modules(wanted, str(tmp_path)) == ["vxlan"]
+        assert survey.missing_modules(wanted, str(tmp_path / "kernel-without-modules")) == []
 
     def test_a_replaced_kernel_and_updated_packages_ask_for_a_reboot(self, tmp_path):
         (tmp_path / "lib/modules/9.9.9").mkdir(parents=True)
