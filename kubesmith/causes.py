@@ -14,6 +14,8 @@ from kubesmith import paths
 
 FILE = paths.PACKAGE / "causes.yml"
 SEEN_LENGTH = 240  # characters of the line that gave a cause away
+# journald's and CRI's prefix, and klog's: 2026-11-23T15:00:00+0000 cp1 kubelet[9]: E1123 15:00:00.1 9 file.go:72]
+HEADER = re.compile(r"(?:\d{4}-\S+ (?:\S+ [\w.@-]+\[\d+\]: |std(?:out|err) [FP] ))?(?:[IWEF]\d{4} \S+ +\d+ \S+\] )?")
 EVERYWHERE = ("said", "kubelet", "containerd", "kernel", "etcd", "apiserver", "pods")
 MEBI = 1024 * 1024
 # Bytes that must be free: etcd reserves 64 MB for each file of its log.
@@ -54,13 +56,21 @@ class Cause:
 
 @dataclass(frozen=True)
 class Finding:
-    """A cause that was recognised, on which node, in which evidence, by which line; lower ``rank``: more certain."""
+    """A cause that was recognised, on which node, in which evidence, by which line; lower ``rank``: more certain.
+
+    ``at`` is where that line begins in its text, -1 for facts.
+    """
 
     cause: Cause
     node: str
     source: str
     seen: str
     rank: int = 0
+    at: int = -1
+
+    def same_line(self, other: Finding) -> bool:
+        """Tell whether both were recognised by one line of a text."""
+        return self.at >= 0 and (self.node, self.source, self.at) == (other.node, other.source, other.at)
 
 
 @cache
@@ -96,7 +106,7 @@ def _merged(ranked: Sequence[Finding]) -> list[Finding]:
     kept: dict[str, Finding] = {}
     for row in ranked:
         first = kept.get(row.cause.id)
-        if first is None and not any(row.seen == other.seen for other in kept.values()):
+        if first is None and not any(row.same_line(other) for other in kept.values()):
             kept[row.cause.id] = row
         elif first and first.node == row.node and row.source == "facts" and row.seen not in first.seen:
             kept[row.cause.id] = replace(first, seen=f"{first.seen}; {row.seen}")
@@ -120,7 +130,8 @@ def _first(cause: Cause, pattern: re.Pattern[str], node: str, sources: Mapping[s
             continue
         hits = [hit.start() for hit, _ in zip(pattern.finditer(sources[source]), range(cause.least), strict=False)]
         if len(hits) == cause.least or (hits and place(source) == "said"):
-            return Finding(cause, node, source, line_at(sources[source], hits[0]), 1 if place(source) == "said" else 2)
+            text, rank = sources[source], 1 if place(source) == "said" else 2
+            return Finding(cause, node, source, line_at(text, hits[0]), rank, text.rfind("\n", 0, hits[0]) + 1)
     return None
 
 
@@ -135,11 +146,19 @@ def place(source: str) -> str:
 
 
 def line_at(text: str, position: int) -> str:
-    """Return the line around ``position``, shortened."""
+    """Return the line around ``position``, shortened to what lies there, without a log's time, host and source."""
     begin = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)
-    line = text[begin : end if end >= 0 else len(text)].strip()
-    return line if len(line) <= SEEN_LENGTH else line[: SEEN_LENGTH - 1] + "…"
+    line = text[begin : end if end >= 0 else len(text)]
+    header = HEADER.match(line)
+    start = header.end() if header and header.end() <= position - begin else 0
+    hit = position - begin - start
+    line = line[start:].strip()
+    if len(line) <= SEEN_LENGTH:
+        return line
+    left = max(0, min(hit - SEEN_LENGTH // 3, len(line) - SEEN_LENGTH))
+    cut = line[left : left + SEEN_LENGTH].strip()
+    return ("…" if left else "") + cut + ("…" if left + SEEN_LENGTH < len(line) else "")
 
 
 # Facts. Each rule yields (id of the cause, what was seen, rank).

@@ -31,7 +31,15 @@ def test_every_cause_has_a_replay():
 def test_a_cause_is_named_first_for_what_it_prints(name):
     found = causes.find({"cp1": REPLAY[name]}, {}, ["cp1"])
     assert [row.cause.id for row in found][:1] == [name]
-    assert found[0].seen in "\n".join(REPLAY[name].values()) or found[0].seen.endswith("…")
+    assert found[0].seen.strip("…") in "\n".join(REPLAY[name].values())
+
+
+def test_of_a_long_line_the_part_that_matters_is_shown():
+    head = "2026-11-23T16:07:32+0000 cp1 kubelet[16597]: E1123 16:07:32.445372   16597 remote_runtime.go:325] "
+    seen = causes.line_at(head + "x " * 300 + "no space left on device" + " y" * 300 + "\nnext", len(head) + 600)
+    assert "no space left on device" in seen
+    assert len(seen) <= causes.SEEN_LENGTH + 2
+    assert causes.line_at("before\n" + head + "short\n", 7 + len(head)) == "short"
 
 
 def test_every_cause_says_what_to_do():
