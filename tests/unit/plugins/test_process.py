@@ -64,3 +64,9 @@ def test_no_lock_leaks_into_ordinary_children():
     assert "kubesmith-x.lock" not in listing
     with pytest.raises(OSError):
         os.fstat(handle)
+
+
+def test_who_only_looks_takes_no_lock_and_leaves_no_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "LOCKS", str(tmp_path / "lock"))
+    with process.lock("x", 0, only_look=True):
+        assert not (tmp_path / "lock").exists()

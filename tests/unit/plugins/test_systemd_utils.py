@@ -112,3 +112,12 @@ def test_a_changed_unit_file_reloads_before_the_restart():
 def test_start_time_is_wall_clock():
     assert systemd.start_time("5000000", now=1000.0, monotonic=25.0) == 980.0
     assert systemd.start_time("", 0, 0) is None
+
+
+def test_what_restarts_a_running_unit_is_told(config):
+    running = state(MainPID=str(os.getpid()), FragmentPath="/u/a.service", DropInPaths="/u/1.conf /u/2.conf")
+    program = os.readlink("/proc/self/exe")
+    assert systemd.watched_files(running, [str(config)]) == [
+        *(program, "/u/a.service", "/u/1.conf", "/u/2.conf", str(config)),
+    ]
+    assert systemd.watched_files(state(ActiveState="inactive"), [str(config)]) == []
