@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.kubesmith.cluster.plugins.module_utils import systemd
@@ -116,7 +117,7 @@ def test_start_time_is_wall_clock():
 
 def test_what_restarts_a_running_unit_is_told(config):
     running = state(MainPID=str(os.getpid()), FragmentPath="/u/a.service", DropInPaths="/u/1.conf /u/2.conf")
-    program = os.readlink("/proc/self/exe")
+    program = str(Path("/proc/self/exe").readlink())
     assert systemd.watched_files(running, [str(config)]) == [
         *(program, "/u/a.service", "/u/1.conf", "/u/2.conf", str(config)),
     ]
