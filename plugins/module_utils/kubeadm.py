@@ -131,8 +131,7 @@ def registration(
     wanted: dict[str, Any] = {
         "name": name,
         "criSocket": SOCKET,
-        "imagePullPolicy": "IfNotPresent",
-        "imagePullSerial": False,
+        "imagePullPolicy": "Never",  # the bundle's images are imported, and no registry serves them
         "kubeletExtraArgs": arguments,
         "taints": [parse_taint(taint) for taint in taints],
     }

@@ -24,6 +24,16 @@ options:
     description: Where the configuration is kept on the host.
     type: path
     default: /etc/kubernetes/kubeadm.yml
+  patches:
+    description:
+      - Patches of what kubeadm deploys, each by the name of its file without the suffix.
+      - They are the only files of O(patches_folder), which O(config) must name.
+    type: dict
+    default: {}
+  patches_folder:
+    description: Where the patches are kept on the host.
+    type: path
+    default: /etc/kubernetes/patches
   timeout:
     description: Seconds that C(kubeadm init), or the API server of a complete control plane, may take.
     type: int
@@ -56,7 +66,9 @@ actions:
   sample: ["kubeadm init"]
 """
 
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +87,8 @@ def main() -> None:
         argument_spec={
             "config": {"type": "str", "required": True},
             "path": {"type": "path", "default": "/etc/kubernetes/kubeadm.yml"},
+            "patches": {"type": "dict", "default": {}},
+            "patches_folder": {"type": "path", "default": "/etc/kubernetes/patches"},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -100,6 +114,7 @@ def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
     actions = ["kubeadm init"] if member == kubeadm.ABSENT else ["kubeadm reset", "kubeadm init"]
     validate(config, path, module.check_mode)
     if not module.check_mode:
+        write_patches(Path(module.params["patches_folder"]), module.params["patches"])
         if member == kubeadm.PARTIAL:
             clean()
         init(path, timeout, handle)
@@ -117,6 +132,16 @@ def validate(config: str, path: str, check_mode: bool) -> None:
             files.put(path, config, 0o600)
     finally:
         files.remove(TRIAL)
+
+
+def write_patches(folder: Path, patches: Mapping[str, Any]) -> None:
+    """Write the patches, and remove any other file that kubeadm would take for one."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    wanted = {folder / f"{name}.json": json.dumps(patch, indent=2) + "\n" for name, patch in patches.items()}
+    for path, text in wanted.items():
+        files.put(path, text, 0o600)
+    for path in set(folder.iterdir()) - set(wanted):
+        path.unlink()
 
 
 def finish(found: str, path: str, timeout: int, check_mode: bool, handle: int) -> list[str]:

@@ -30,6 +30,8 @@ def objects(text: str, settings: Mapping[str, Any]) -> list[Document]:
     node = _object(found, "DaemonSet", "calico-node")
     _configure_node(node, settings)
     _start_soon(node)
+    if ":" not in settings["pod_cidr"]:
+        _valid_server(node)
     _ask_soon(_container(node, "calico-node"))
     _ask_soon(_container(_object(found, "Deployment", "calico-kube-controllers"), "calico-kube-controllers"))
     return found
@@ -84,16 +86,38 @@ def _probe_bird(node: Document, with_bird: bool) -> None:
 
 
 def _start_soon(daemonset: Document) -> None:
-    """Let the CNI configuration appear as late as can be, directly before calico-node itself.
+    """Let a node be ready for pods before it says so.
 
-    From then on the node counts as Ready and gets pods, whose sandboxes fail until calico-node has started; the kubelet
-    tries them again only some ten seconds later. The move from host-local addresses is for clusters that had them.
+    When the CNI configuration appears, the node becomes Ready and gets pods. Their sandboxes fail as long as Calico has
+    not registered the node, and the kubelet tries again only some ten seconds later: so Calico's own start-up routine
+    runs before that, once more than in calico-node itself. The upgrade from host-local addresses is for old clusters.
     """
     pod = daemonset["spec"]["template"]["spec"]
     steps = {container["name"]: container for container in pod["initContainers"]}
     steps.pop("upgrade-ipam", None)
     last = steps.pop("install-cni")
-    pod["initContainers"] = [*steps.values(), last]
+    pod["initContainers"] = [*steps.values(), _startup(_container(daemonset, "calico-node")), last]
+
+
+def _startup(node: Document) -> Document:
+    shared = {
+        key: node[key] for key in ("image", "imagePullPolicy", "envFrom", "env", "securityContext") if key in node
+    }
+    folders = ("/var/lib/calico", "/var/run/calico")
+    mounts = [mount for mount in node["volumeMounts"] if mount["mountPath"] in folders]
+    return {"name": "startup", "command": ["calico-node", "-startup"], **shared, "volumeMounts": mounts}
+
+
+def _valid_server(daemonset: Document) -> None:
+    """Let install-cni write an address that programs of today read.
+
+    It writes ``https://[HOST]:PORT``. Since Go 1.25.2 only an IPv6 address may stand in brackets, or an IPv4 address
+    written as one; without this the CNI plugin works only after calico-node has written the file once more.
+    """
+    containers = daemonset["spec"]["template"]["spec"]["initContainers"]
+    install = next(container for container in containers if container["name"] == "install-cni")
+    host = {"KUBERNETES_SERVICE_HOST": "::ffff:$(KUBERNETES_SERVICE_HOST)"}
+    install["env"] = set_environment(install.get("env", ()), host)
 
 
 def _ask_soon(container: Document) -> None:

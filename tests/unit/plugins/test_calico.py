@@ -32,6 +32,8 @@ spec:
         - {name: mount-bpffs}
       containers:
         - name: calico-node
+          image: calico-node:v1
+          volumeMounts: [{mountPath: /var/lib/calico, name: a}, {mountPath: /lib/modules, name: b}]
           env:
             - name: IP
               value: "autodetect"
@@ -101,9 +103,24 @@ def test_vxlan_does_not_wait_for_bird():
     assert node["readinessProbe"]["exec"]["command"] == ["/bin/calico-node", "-felix-ready"]
 
 
-def test_the_cni_configuration_comes_last_before_calico_itself():
-    node = calico.objects(MANIFEST, SETTINGS)[2]["spec"]["template"]["spec"]
-    assert [container["name"] for container in node["initContainers"]] == ["mount-bpffs", "install-cni"]
+def test_a_node_is_registered_before_the_cni_configuration_makes_it_ready():
+    pod = calico.objects(MANIFEST, SETTINGS)[2]["spec"]["template"]["spec"]
+    assert [container["name"] for container in pod["initContainers"]] == ["mount-bpffs", "startup", "install-cni"]
+    startup, node = pod["initContainers"][1], pod["containers"][0]
+    assert startup["image"] == node["image"]
+    assert startup["env"] == node["env"]
+    assert [mount["name"] for mount in startup["volumeMounts"]] == ["a"]
+
+
+def test_the_plugins_server_is_an_address_that_may_stand_in_brackets():
+    def environment(cidr):
+        pod = calico.objects(MANIFEST, {**SETTINGS, "pod_cidr": cidr})[2]["spec"]["template"]["spec"]
+        return pod["initContainers"][-1].get("env")
+
+    assert environment("10.0.0.0/8") == [
+        {"name": "KUBERNETES_SERVICE_HOST", "value": "::ffff:$(KUBERNETES_SERVICE_HOST)"}
+    ]
+    assert environment("fd00::/48") is None
 
 
 def test_a_start_is_noticed_within_a_second():
