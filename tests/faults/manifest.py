@@ -5,11 +5,11 @@ import os
 import stat
 from pathlib import Path
 
-# What a running machine changes by itself: kernel, journal, systemd's and containerd's own state.
+# What a running machine changes by itself (kernel, journal, systemd, containerd), and any SSH login (motd).
 CHANGING = (
     *("/dev", "/proc", "/sys", "/var/log", "/run/log", "/run/systemd", "/run/user", "/run/containerd", "/run/netns"),
     *("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/kubesmith/bundles", "/var/lib/systemd"),
-    *("/run/calico", "/var/lib/calico", "/run/nodeagent", "/run/utmp", "/run/xtables.lock", "/run/kubesmith-network"),
+    *("/run/calico", "/var/lib/calico", "/run/nodeagent", "/run/utmp", "/run/xtables.lock", "/run/motd.dynamic"),
 )
 
 

@@ -49,7 +49,7 @@ OF_THE_MACHINE = {"disk", "disk of /var/lib/etcd", "machine-id"}  # what the mac
 
 
 def manifests(lab):
-    return {node: lab.on(node, MANIFEST).splitlines() for node in ("cp1", "w1")}
+    return {f"{node}: {row}" for node in ("cp1", "w1") for row in lab.on(node, MANIFEST).splitlines()}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def planted(lab):
 def test_every_fault_is_listed_with_its_remedy_and_nothing_is_changed(planted):
     before = manifests(planted)
     code, answer = planted.json("preflight")
-    assert manifests(planted) == before
+    assert manifests(planted) ^ before == set()
     rows = [row for row in answer["findings"] if row["what"] not in OF_THE_MACHINE | {"leftovers"}]
     assert code == 1
     assert {(row["severity"], row["node"], row["what"]) for row in rows} == WANTED
@@ -77,7 +77,7 @@ def test_every_fault_is_listed_with_its_remedy_and_nothing_is_changed(planted):
 def test_up_stops_before_it_touches_a_node(planted):
     before = manifests(planted)
     done = planted.run("up", "--only", "preflight", "--only", "converge")
-    assert (done.returncode, manifests(planted)) == (2, before)
+    assert (done.returncode, manifests(planted) ^ before) == (2, set())
     assert "the nodes were not touched" in done.stdout
 
 
