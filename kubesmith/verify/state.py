@@ -16,7 +16,7 @@ from typing import Any
 from kubesmith.verify import background
 from kubesmith.verify.nodes import Node, Unreachable
 
-PODS_READY = 30.0  # seconds for the probe's pods to be Ready on nodes whose kubelet runs
+PODS_READY = 60.0  # seconds for the probe's pods to be Ready on nodes whose kubelet runs
 LOOKUPS = 200  # in all; each node does its share
 STALE = 600.0  # seconds after which a probe of another machine's killed run is a leftover
 
@@ -53,7 +53,7 @@ class Cluster:
         self.word = secrets.token_hex(8)
         self.host_port = 20000 + secrets.randbelow(10000)
         self._facts: dict[str, Future[dict[str, Any]]] = {}
-        self._offsets: dict[str, float] = {}
+        self._offsets: dict[str, tuple[float, float]] = {}
         self._probe: Future[dict[str, Any]] | None = None
         self._others: Future[dict[str, Any]] | None = None
         self._objects: Future[dict[str, Any]] | None = None
@@ -83,8 +83,10 @@ class Cluster:
 
     def _gather(self, node: Node) -> dict[str, Any]:
         question = {"address": node.address, "names": list(self.nodes), "control_plane": node.is_control_plane}
+        sent = time.time()
         answer = node.ask("facts", question)
-        self._offsets[node.name] = answer["clock"] - time.time()
+        first, last = answer["clock"]
+        self._offsets[node.name] = (last - time.time(), first - sent)
         return answer
 
     def _gather_objects(self) -> dict[str, Any]:
@@ -332,10 +334,10 @@ class Cluster:
         self.facts(name)
         return Facts(self._later[name].result())
 
-    def clock_offset(self, name: str) -> float:
-        """Return by how many seconds the node's clock is ahead of ours."""
-        self.facts(name)
-        return self._offsets[name]
+    @property
+    def clock_offsets(self) -> dict[str, tuple[float, float]]:
+        """By how many seconds each answering node's clock is ahead of ours: at least, at most (the way takes time)."""
+        return {node.name: self._offsets[node.name] for node in self.reachable}
 
 
 def is_leftover(other: dict[str, str]) -> bool:

@@ -241,7 +241,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     }
     if report.failed:
         expected, seen = item.config.stash.get(COMPARED, ("", ""))
-        reason = str(call.excinfo.value).strip() if call.excinfo else ""
+        reason = str(call.excinfo.value).partition("\nassert ")[0].strip() if call.excinfo else ""
         report.kubesmith.update(expected=expected, seen=seen or reason, message=reason)
         report.sections += _journal(item.config, node)
     item.config.stash[COMPARED] = ("", "")

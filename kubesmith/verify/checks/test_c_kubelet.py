@@ -39,7 +39,7 @@ def test_pods_are_in_systemds_cgroups(node, facts, cluster):
 
 def test_kubelet_rotates_its_certificate(node, cluster):
     """C5: the kubelet renews its client certificate by itself"""
-    assert cluster.configz(node.name)["rotateCertificates"] is True
+    assert cluster.configz(node.name).get("rotateCertificates", False) is True
 
 
 def test_kubelet_certificate_is_the_nodes_own(node, facts, cluster):

@@ -8,6 +8,7 @@ import yaml
 from kubesmith.verify import certificates
 from kubesmith.verify.expected import shortened
 
+ROLE = "node-role.kubernetes.io/control-plane"
 PARTS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 
 
@@ -51,7 +52,7 @@ def test_part_is_healthy(control_plane, facts, part):
 def test_part_has_a_leader(cluster, part):
     """D5: scheduler and controller manager have a leader that renewed its lease in the last 15 seconds"""
     lease = cluster.objects["leases"][part]
-    assert lease["holder"] != ""
+    assert lease["holder"], f"nobody leads: {part} has given its lease back, or never held it"
     assert lease["age"] < 15
 
 
@@ -66,8 +67,8 @@ def test_api_server_has_the_wanted_version(cluster):
 def test_control_plane_is_marked(control_plane, cluster):
     """D7: control planes carry their label, and the taint that keeps ordinary pods away"""
     item = cluster.api_node(control_plane.name)
-    assert "node-role.kubernetes.io/control-plane" in item["metadata"]["labels"]
-    wanted = control_plane.variables.get("kubeadm_master_taints", ["node-role.kubernetes.io/control-plane:NoSchedule"])
+    assert ROLE in item["metadata"]["labels"], f"{control_plane} has no label {ROLE}"
+    wanted = control_plane.variables.get("kubeadm_master_taints", [f"{ROLE}:NoSchedule"])
     taints = [f"{taint['key']}:{taint['effect']}" for taint in item["spec"].get("taints", [])]
     assert [taint for taint in wanted if taint.replace("=:", ":") not in taints] == []
 

@@ -14,6 +14,7 @@ LABEL = "kubesmith.io/verify"
 HOLDER = "kubesmith.io/verify-holder"
 NAMESPACES = "/api/v1/namespaces"
 HTTP, UDP = 8080, 8081
+NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 Object = dict[str, Any]
 
 
@@ -182,13 +183,20 @@ def wait(question: dict[str, Any]) -> dict[str, Any]:
         pods = api.items(f"{space}/pods?labelSelector=app%3Dprobe")
         return {pod["spec"].get("nodeName", ""): describe(pod) for pod in pods}
 
-    until(lambda: all(probes().get(node, {}).get("ready") for node in question["nodes"]), question["seconds"])
+    def settled() -> bool:
+        """Tell whether every node's probe is Ready, or can never be."""
+        found = probes()
+        return all(
+            found.get(node, {}).get("ready") or found.get(node, {}).get("hopeless") for node in question["nodes"]
+        )
+
+    until(settled, question["seconds"])
     services = {service["metadata"]["name"]: service["spec"] for service in api.items(f"{space}/services")}
     return {"pods": probes(), "services": services}
 
 
 def describe(pod: Object) -> Object:
-    """Return name, uid, address, node, whether Ready, and what stands in the way if not."""
+    """Return name, uid, address, node, whether Ready, and what stands in the way if not; hopeless without an image."""
     status = pod["status"]
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     waiting = [c["state"]["waiting"] for c in status.get("containerStatuses", []) if "waiting" in c["state"]]
@@ -200,6 +208,7 @@ def describe(pod: Object) -> Object:
         "ip": status.get("podIP", ""),
         "node": pod["spec"].get("nodeName", ""),
         "ready": conditions.get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in pod["metadata"],
+        "hopeless": any(w.get("reason") in NO_IMAGE for w in waiting),
         "state": "; ".join([status.get("phase", "unknown"), *reasons]),
     }
 

@@ -15,7 +15,7 @@ from kubesmith.verify.remote.common import ADMIN, DIRECT, Api, connects, kubectl
 from kubesmith.verify.remote.paths import HTTP, eventually, network_of, process_of
 from kubesmith.verify.remote.probe import describe
 
-SECONDS = 20.0
+SECONDS = 45.0  # for what takes one or two where nothing is wrong
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (a path)
 DENY_ALL = {"podSelector": {"matchLabels": {"app": "app"}}, "policyTypes": ["Ingress"]}
 ALLOW_PROBE = {**DENY_ALL, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "probe"}}}]}]}
