@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+testinfra_hosts = ["ansible://all"]
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 POD = """\
 apiVersion: v1

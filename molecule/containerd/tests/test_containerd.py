@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+testinfra_hosts = ["ansible://all"]
 IMAGES = ["kubesmith.internal/agnhost", "kubesmith.internal/pause"]
 
 
