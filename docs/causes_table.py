@@ -14,7 +14,7 @@ BEGIN, END = "<!-- causes: written by docs/causes_table.py -->\n", "<!-- end of 
 
 def page(text: str) -> str:
     """Return the page with its table made anew."""
-    head, _, rest = text.partition(BEGIN)
+    head, _begin, rest = text.partition(BEGIN)
     return head + BEGIN + table() + END + rest.partition(END)[2]
 
 

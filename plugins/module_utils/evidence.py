@@ -404,7 +404,7 @@ def listeners(ss: str) -> list[dict[str, Any]]:
         fields = line.split()
         if len(fields) < 4:
             continue
-        address, _, port = fields[3].rpartition(":")
+        address, _colon, port = fields[3].rpartition(":")
         owner = re.search(r'\(\("([^"]+)",pid=(\d+)', line)
         name, pid = owner.groups() if owner else ("", "0")
         found.append({"address": address, "port": int(port) if port.isdigit() else 0, "process": name, "pid": int(pid)})

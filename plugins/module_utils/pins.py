@@ -24,7 +24,7 @@ def pin(pem: str) -> str:
     fields = _inside(der, _inside(der, 0))
     if der[fields] == VERSION:
         fields = _after(der, fields)
-    for _ in range(FIELDS_BEFORE_KEY):
+    for _field in range(FIELDS_BEFORE_KEY):
         fields = _after(der, fields)
     if der[fields] != SEQUENCE:
         raise ValueError("no public key where a certificate has it")

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kube_apply
 short_description: Bring objects into the cluster
 version_added: 0.1.0
-author: kubesmith maintainers
+author: kubesmith maintainers (@kubesmith)
 description:
   - Applies objects by server-side apply, in the order in which they are given. Runs on a control plane.
   - An object that is as wanted is left as it is. Objects that are no longer given stay.

@@ -105,7 +105,7 @@ def token_secret(identity: str, secret: str, expires: datetime.datetime, descrip
 
 def letters(count: int) -> str:
     """Return random lower-case letters and digits."""
-    return "".join(secrets.choice(LETTERS) for _ in range(count))
+    return "".join(secrets.choice(LETTERS) for _letter in range(count))
 
 
 def make(api: Api, minutes: int, description: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_no_planted_secret_is_in_the_file(packed):
 
 
 def test_where_they_were_is_in_the_file(packed):
-    members, _ = packed
+    members, _log = packed
     for node in ("cp1", "w1"):
         assert "a tool that tells too much: <redacted>" in members[f"nodes/{node}/journal/system.log"]
         assert "REGISTRY_PASSWORD=<redacted>" in members[f"nodes/{node}/system/units.txt"]
@@ -111,7 +111,7 @@ def test_where_they_were_is_in_the_file(packed):
 
 
 def test_the_rest_is_complete(packed):
-    members, _ = packed
+    members, _log = packed
     wanted = ["journal/kubelet.log", "journal/containerd.log", "system/ports.txt", "system/disks.txt", "facts.json"]
     assert [
         f"{node}/{name}" for node in ("cp1", "w1") for name in wanted if f"nodes/{node}/{name}" not in members
