@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from kubesmith.verify.remote.common import connects, each, http, read, run, together, until
 
 HTTP, UDP = 8080, 8081
-PATIENCE = 8.0  # seconds for a rule to reach every node: kube-proxy and Felix batch their changes
+PATIENCE = 30.0  # seconds for a rule to reach every node: kube-proxy and Felix batch, and starve on a busy machine
 CLONE_NEWNET = 0x40000000
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 SIOCGIFMTU = 0x8921
