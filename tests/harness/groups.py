@@ -105,7 +105,9 @@ def molecule(_folder: Path) -> Iterator[Step]:
     config = ("--base-config", ".config/molecule/config.yml")
     for scenario in sorted((CHECKOUT / "molecule").glob("*/molecule.yml"), key=_small_first):
         name = scenario.parent.name
-        yield Step(name, (*_python("molecule"), *config, "test", "-s", name), environment, skip=missing)
+        test = (*_python("molecule"), *config, "test", "-s", name)
+        destroy = (sys.executable, "runner.py", "destroy", "--yes", f"--inventory=molecule/{name}/cluster.yml")
+        yield Step(name, test, environment, skip=missing, tidy=destroy)
 
 
 def _small_first(scenario: Path) -> tuple[bool, str]:

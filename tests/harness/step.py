@@ -32,7 +32,7 @@ class Step:
     """A command. ``skip`` is the reason why it cannot run on this machine; ``limit`` is in seconds.
 
     ``count`` makes Counts out of the output; without it a step counts as one test. What follows a ``vital`` step in
-    its group builds on it.
+    its group builds on it. ``tidy`` removes what the step may leave on the machine when it is cut short.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Step:
     limit: float = 1800.0
     count: Callable[[str], Counts] | None = None
     vital: bool = False
+    tidy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def execute(step: Step, group: str) -> Outcome:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        with _ended(process):
+        with _ended(process, step):
             try:
                 code = process.wait(step.limit)
             except subprocess.TimeoutExpired:
@@ -88,12 +89,13 @@ def execute(step: Step, group: str) -> Outcome:
 
 
 @contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """See to it that nothing of the step is left running: asked first, then made to."""
+def _ended(process: subprocess.Popen[bytes], step: Step) -> Iterator[None]:
+    """See to it that nothing of a step that was cut short is left: asked first, then made to end, then tidied."""
     try:
         yield
     finally:
-        if process.poll() is None:
+        cut_short = process.poll() is None
+        if cut_short:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -101,6 +103,8 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if cut_short and step.tidy:
+            subprocess.run(step.tidy, cwd=step.folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def _counts(step: Step, code: int, log: Path) -> Counts:
