@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: help lab test lint unit sanity collection molecule bench clean
+.PHONY: help lab test lint unit sanity collection molecule faults bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: ## every group of tests below
 
 lint unit sanity collection: ## the code as it is written; without machines; Ansible's own; as it is published
 	$(IN) python tests/run.py $@
+
+faults: ## a lab of its own, broken in every known way; long, and not part of `test`
+	$(IN) $(NEEDS) python tests/run.py faults
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

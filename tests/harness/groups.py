@@ -110,6 +110,12 @@ def molecule(_folder: Path) -> Iterator[Step]:
         yield Step(name, test, environment, skip=missing, tidy=destroy)
 
 
+def faults(_folder: Path) -> Iterator[Step]:
+    """Yield the tests that break a lab of their own in every known way; long, so only run when named."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/faults")
+    yield Step("faults", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -127,10 +133,12 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
+LONG = {"faults"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
     "sanity": sanity,
     "collection": collection,
     "molecule": molecule,
+    "faults": faults,
 }
