@@ -100,9 +100,8 @@ def _start_soon(daemonset: Document) -> None:
 
 
 def _startup(node: Document) -> Document:
-    shared = {
-        key: node[key] for key in ("image", "imagePullPolicy", "envFrom", "env", "securityContext") if key in node
-    }
+    keys: Sequence[str] = ("image", "imagePullPolicy", "envFrom", "env", "securityContext")
+    shared = {key: node[key] for key in keys if key in node}
     folders = ("/var/lib/calico", "/var/run/calico")
     mounts = [mount for mount in node["volumeMounts"] if mount["mountPath"] in folders]
     return {"name": "startup", "command": ["calico-node", "-startup"], **shared, "volumeMounts": mounts}
