@@ -147,7 +147,7 @@ class Cluster:
             "ports": self._ports(name, pods),
             "lookups": max(1, LOOKUPS // len(pods)),
         }
-        return self.nodes[name].ask("paths", question)
+        return self.nodes[name].ask("paths", question, seconds=120)
 
     def _ports(self, name: str, reachable: Iterable[str]) -> list[tuple[str, int]]:
         """Return the TCP ports that this node must reach on others: API and etcd of control planes, every kubelet."""
