@@ -101,7 +101,7 @@ def _start_soon(daemonset: Document) -> None:
 
 def _startup(node: Document) -> Document:
     keys: Sequence[str] = ("image", "imagePullPolicy", "envFrom", "env", "securityContext")
-    shared = {key: node[key] for key in keys if key in node}
+    shared: Document = {key: node[key] for key in keys if key in node}
     folders = ("/var/lib/calico", "/var/run/calico")
     mounts = [mount for mount in node["volumeMounts"] if mount["mountPath"] in folders]
     return {"name": "startup", "command": ["calico-node", "-startup"], **shared, "volumeMounts": mounts}
