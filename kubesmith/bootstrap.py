@@ -146,6 +146,7 @@ def _make(extra: str, *, assume_yes: bool) -> None:
     _say(f"installing {len(_pins(lock))} Python packages ({lock.name}) into {VENV}; once, about a minute")
     flags = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
     _run([str(VENV / "bin" / "python"), "-m", "pip", "install", *flags, "-r", str(lock)], "Python's packages")
+    _lead_path()
     locks = {name: digest(lock_file(name, minor)) for name in {"runtime", extra}}
     MARK.write_text(json.dumps({"extra": extra, "minor": minor, "locks": locks}) + "\n")
 
