@@ -128,6 +128,6 @@ def sanity_counts(text: str) -> Counts:
     """Count by ansible-test's own lines: each kind of sanity test is one."""
     made = set(re.findall(r'^Running sanity test "([^"]+)"', text, re.MULTILINE))
     failed = re.search(r"The (\d+) sanity test\(s\) listed below", text)
-    skipped = re.findall(r"^WARNING: (Skipping .*|.*skipped.*)$", text, re.MULTILINE)
+    skipped = dict.fromkeys(re.findall(r"^WARNING: (Skipping .*|.*skipped.*)$", text, re.MULTILINE))
     failures = int(failed[1]) if failed else 0
     return Counts(len(made) - failures, failures, len(skipped), tuple(skipped))
