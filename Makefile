@@ -24,7 +24,7 @@ molecule: ## the scenario `default`, and one for each role: real nodes, built, t
 	$(IN) $(NEEDS) python tests/run.py molecule
 
 bench: ## times and task counts beside a plain shell script that does the same
-	$(IN) $(NEEDS) python bench/run.py
+	$(IN) $(NEEDS) python -m bench.run
 
 clean: ## remove what was made in this folder; labs and caches stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible dist artifacts

@@ -125,7 +125,7 @@ def _private(file: Path, text: str) -> None:
 
 def show(report: Report, target: Path, ui: Ui, job: Job) -> None:
     """Print the summary: nodes, checks, where things are, and the next command to type."""
-    changed = {host: count.changed for host, count in report.tasks.items()}
+    changed = {host: count.changed for host, count in report.tasks.items() if host != "localhost"}
     ui.event("summary", **asdict(report), report=str(target))
     if ui.as_json:
         return
