@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import shtab
 from rich.console import Console
 from rich.text import Text
 
-from kubesmith import __version__, bootstrap, job, paths
-from kubesmith.errors import KubesmithError
+from kubesmith import __version__, bootstrap, completion, job, manual, paths
+from kubesmith.errors import InputError, KubesmithError
+from kubesmith.phases import chosen
 from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
-WITH_VALUE = {"-i", "--inventory", "--only"}  # options that may stand before, or without, a verb
+WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 VERBS = {
     "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
@@ -42,9 +43,10 @@ VERBS = {
 def _common(default: bool) -> argparse.ArgumentParser:
     """Return the options that every verb takes, before or after it; only the first parser sets defaults."""
     parser = argparse.ArgumentParser(add_help=False, argument_default=None if default else argparse.SUPPRESS)
-    parser.add_argument(
+    inventory = parser.add_argument(
         "-i", "--inventory", metavar="NAME|PATH", help="cluster file, or folder under inventories/ (lab)"
     )
+    completion.of(inventory, "inventories")
     parser.add_argument("-y", "--yes", action="store_true", help="install missing system packages without asking")
     parser.add_argument("--json", action="store_true", help="JSON lines on standard output")
     parser.add_argument("-v", "--verbose", action="count", help="say more; twice: Ansible's own output is kept verbose")
@@ -60,39 +62,52 @@ def parser() -> argparse.ArgumentParser:
         prog="runner.py",
         description="Build and verify a kubeadm cluster on the machines that a cluster file describes.",
         parents=[_common(default=True)],
-        epilog="Exit codes: 0 done, 1 the run or a check failed, 2 bad input, nothing touched, 3 our bug, 130 ^C.",
+        epilog=manual.epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"kubesmith {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     made = {
         name: verbs.add_parser(
-            name, help=text, description=text[:1].upper() + text[1:] + ".", parents=[_common(default=False)]
+            name,
+            help=text,
+            description=text[:1].upper() + text[1:] + ".",
+            parents=[_common(default=False)],
+            epilog=manual.epilog(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for name, text in VERBS.items()
     }
     made["up"].add_argument("--check", action="store_true", help="the same as the verb plan")
-    made["up"].add_argument(
-        "--only",
-        action="append",
-        choices=("bundle", "nodes", "preflight", "converge", "verify"),
-        help="only this phase (may be given again)",
-    )
+    for option, text in (("--from", "begin with this phase"), ("--to", "end with this phase")):
+        completion.of(made["up"].add_argument(option, metavar="PHASE", help=text), "phases")
+    only = made["up"].add_argument("--only", action="append", metavar="PHASE", help="only this phase (may be repeated)")
+    completion.of(only, "phases")
     made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
     made["verify"].add_argument("--count", type=_count, default=1, metavar="N", help="pass N times in a row")
-    made["wait-for"].add_argument("milestone", help="api, nodes, network, dns or ready")
+    milestone = made["wait-for"].add_argument("milestone", help="api, nodes, network, dns or ready")
+    completion.of(milestone, "milestones")
     made["wait-for"].add_argument("--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="300 by default")
-    made["gather"].add_argument("-o", "--output", type=Path, metavar="PATH", help="file or folder (the state folder)")
+    output = made["gather"].add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="file or folder (the state folder)"
+    )
     made["bundle"].add_argument("action", choices=("build", "verify", "list"))
-    made["bundle"].add_argument("path", nargs="?", type=Path, help="the bundle's folder; the one in use by default")
+    folder = made["bundle"].add_argument(
+        "path", nargs="?", type=Path, help="the bundle's folder; the one in use by default"
+    )
     made["import"].add_argument("kind", choices=("kubespray",), help="whose inventory it is")
-    made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
-    made["import"].add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)")
-    made["completion"].add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]")
+    source = made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
+    target = made["import"].add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)"
+    )
+    for path in (output, folder, source, target):
+        completion.of(path, "files")
+    made["completion"].add_argument("shell", choices=completion.SHELLS)
+    completion.of(made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]"), "nodes")
     made["kubectl"].add_argument("arguments", nargs="*", metavar="ARGUMENT")
     return top
 
@@ -121,7 +136,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     if verb in PASSED_ON:
         rest = list(words[index + 1 :])
         own, rest = _own_options(rest)
-        if rest[:1] in (["-h"], ["--help"]) and verb == "ssh":
+        if rest[:1] in (["-h"], ["--help"]) and "--" not in words:  # kubectl has its verb help for its own
             return parser().parse_args([*words[: index + 1], "--help"])
         parsed = parser().parse_args([*words[:index], *own, verb])
         parsed.arguments = rest
@@ -155,7 +170,7 @@ def dispatch(given: argparse.Namespace) -> int:
 
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
     if given.verb == "completion":
-        print(shtab.complete(parser(), given.shell))
+        print(completion.script(parser(), given.shell))
         return 0
     if given.verb == "schema":
         return files.schema()
@@ -168,9 +183,10 @@ def dispatch(given: argparse.Namespace) -> int:
             bootstrap.require_packages("bundle", assume_yes=given.yes)
         with ui.phase("bundle", f"Bundle: {given.action}") as progress:
             return bundle.run(given.action, path=given.path, as_json=given.json, progress=progress)
+    phases = _phases(given) if given.verb == "up" else frozenset[str]()
     work = job.read(given.inventory, ui, assume_yes=given.yes)
     verbs: dict[str, Callable[[], int]] = {
-        "up": lambda: plan.run(work) if given.check else up.run(work, phases=_phases(given, up.PHASES)),
+        "up": lambda: plan.run(work) if given.check else up.run(work, phases=phases),
         "plan": lambda: plan.run(work, exit_code=given.exit_code),
         "preflight": lambda: preflight.run(work),
         "verify": lambda: verify.run(work, wait=given.wait, count=given.count),
@@ -185,17 +201,25 @@ def dispatch(given: argparse.Namespace) -> int:
     return verbs[given.verb]()
 
 
-def _phases(given: argparse.Namespace, known: Sequence[str]) -> frozenset[str]:
+def _phases(given: argparse.Namespace) -> frozenset[str]:
     """Return the phases that ``up`` is to carry out."""
-    return frozenset(given.only or known) - ({"preflight"} if given.skip_preflight else set())
+    first, only = getattr(given, "from"), given.only or ()
+    if given.check and (first or given.to or only):
+        raise InputError("--check looks at the whole way", fix="leave out --from, --to and --only")
+    return chosen(first=first, last=given.to, only=only, skip=("preflight",) if given.skip_preflight else ())
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the only place where an error becomes words and an exit code."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    given = argparse.Namespace(json=False)
     try:
-        return dispatch(arguments(sys.argv[1:] if words is None else words))
+        given = arguments(sys.argv[1:] if words is None else words)
+        return dispatch(given)
     except KubesmithError as error:
+        if given.json:
+            row = {"event": "error", "message": str(error), "fix": error.fix, "code": error.exit_code}
+            print(json.dumps(row), flush=True)
         console.print(Text(str(error), "red"), soft_wrap=True)
         if error.fix:
             console.print(Text(f"→ {error.fix}"), soft_wrap=True)

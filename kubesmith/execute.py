@@ -98,23 +98,30 @@ class _Watch:
     plays: list[tuple[str, float]] = field(default_factory=list)
     progress: Any = None
     phase: Any = None
-    ended: float = 0.0
+    next: str = ""  # play that has been announced and has no task yet
 
     def handle(self, event: dict[str, Any]) -> bool:
         """Take one event. Returns False so that ansible-runner keeps no copy: results may hold what is private."""
         kind, data = event.get("event", ""), event.get("event_data", {})
         if kind == "playbook_on_play_start":
-            self._play(str(data.get("name", "")))
-        elif kind == "runner_on_start" and self.progress:
-            self.progress.update(str(data.get("host")), _task(data))
+            self.close()
+            self.next = str(data.get("name", ""))
+        elif kind == "runner_on_start":
+            self._task_start(data)
         elif kind in FINISHED or kind == "runner_on_unreachable":
             self._finished(kind, data)
         elif kind == "playbook_on_stats":
             self.close()
         return False
 
+    def _task_start(self, data: Mapping[str, Any]) -> None:
+        if self.next:  # only now: tags may have left nothing of a play
+            self._play(self.next)
+            self.next = ""
+        if self.progress:
+            self.progress.update(str(data.get("host")), _task(data))
+
     def _play(self, name: str) -> None:
-        self.close()
         self.plays.append((name, time.monotonic()))
         self.phase = self.ui.phase(name.lower().replace(" ", "-"), name)
         self.progress = self.phase.__enter__()
@@ -315,7 +322,7 @@ def _variables(folder: Path, variables: Mapping[str, Any]) -> str:
 
 
 def _plays(starts: list[tuple[str, float]], began: float, ended: float) -> tuple[PhaseTime, ...]:
-    ends = [start for _, start in starts[1:]] + [ended]
+    ends = [*(start for _, start in starts[1:]), ended][: len(starts)]
     return tuple(
         PhaseTime(name, start - began, end - start, True) for (name, start), end in zip(starts, ends, strict=True)
     )

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubesmith import bootstrap, digest, execute, paths, report
+from kubesmith import bootstrap, digest, execute, machines, paths, report
 from kubesmith.bundle import builder
 from kubesmith.commands import preflight
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.job import Job
+from kubesmith.phases import CONVERGE, PHASES, tags
 from kubesmith.verify import run as verify
-
-PHASES = ("bundle", "nodes", "preflight", "converge", "verify")
 
 
 def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
     """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed.
 
-    Raises InputError where preflight finds what the playbook would fail at.
+    Each finds out from the machines what is done already. Raises InputError where preflight finds what the playbook
+    would fail at, and where machines are wanted that nobody made.
     """
     provider = job.provider()
+    if "nodes" not in phases:
+        _made(job, phases)
     _packages(job, phases)
     if "nodes" in phases:
         provider.check()
@@ -42,13 +44,24 @@ def _packages(job: Job, phases: frozenset[str]) -> None:
     bootstrap.require_packages(*bundle, *nodes, assume_yes=job.assume_yes)
 
 
+def _made(job: Job, phases: frozenset[str]) -> None:
+    """Raise InputError if a phase without ``nodes`` needs machines that the provider has not made."""
+    there = {machine.name for machine in machines.load(job.state)}
+    absent = [node.name for node in job.spec.machines() if node.name not in there]
+    # Preflight tells it itself, beside all else that it finds.
+    if job.spec.provider != "ssh" and absent and phases - {"bundle"} and "preflight" not in phases:
+        raise InputError(f"machines have not been made: {', '.join(absent)}", fix="python3 runner.py up --only nodes")
+
+
 def _cluster(job: Job, phases: frozenset[str]) -> int:
     target = report.folder(job.state)
     tasks: dict[str, execute.HostCount] = {}
-    if "converge" in phases:
+    if phases & set(CONVERGE):
         if not (paths.bundle() / "bundle.json").exists():
             raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
-        result = execute.playbook("kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui)
+        result = execute.playbook(
+            "kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui, tags=tags(phases)
+        )
         if not result.ok:
             _explain(job, result)
             return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,10 @@ def test_a_missing_verb_is_up(line: str) -> None:
     assert parsed(line)["inventory"] == "lab"
 
 
-@pytest.mark.parametrize("line", ["--check", "--only nodes", "--only nodes --only bundle", "-i lab --check"])
+@pytest.mark.parametrize(
+    "line",
+    ["--check", "--only nodes", "--only nodes --only bundle", "--from nodes", "--to verify", "-i lab --check"],
+)
 def test_options_of_up_work_without_its_name(line: str) -> None:
     assert parsed(line) == parsed(f"up {line}")
 
@@ -55,7 +59,8 @@ def test_options_before_the_verb_survive_it() -> None:
     ("line", "passed_on"),
     [
         ("kubectl get pods -A -o wide", ["get", "pods", "-A", "-o", "wide"]),
-        ("kubectl --help", ["--help"]),
+        ("kubectl get --help", ["get", "--help"]),
+        ("kubectl -- --help", ["--help"]),
         ("kubectl -n kube-system logs -f x --json", ["-n", "kube-system", "logs", "-f", "x", "--json"]),
         ("kubectl", []),
         ("kubectl -- -v", ["-v"]),
@@ -93,7 +98,6 @@ def test_waiting_has_a_default_length(line: str, wait: float | None) -> None:
         "verify --wait -1",
         "verify --wait nan",
         "verify --wait soon",
-        "up --only everything",
         "bundle",
         "bundle burn",
         "status -i",
@@ -106,7 +110,7 @@ def test_wrong_words_are_exit_code_2(line: str, capsys: pytest.CaptureFixture[st
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", ["--help", "-h", "up --help", "verify -h", "ssh --help", "--version"])
+@pytest.mark.parametrize("line", ["--help", "-h", "up --help", "verify -h", "ssh --help", "kubectl -h", "--version"])
 def test_help_ends_well(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(line.split())
@@ -154,6 +158,29 @@ def test_a_bug_is_exit_code_3_and_leaves_its_traceback_in_a_file(
     assert "a bug of ours: ZeroDivisionError: ours" in said
     assert str(log) in said
     assert "in fails" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("up --only everything", "'everything' is not a phase"),
+        ("--from control_plane", "did you mean control-plane? phases, in order: bundle, nodes, preflight, runtime"),
+        ("up --from verify --to nodes", "--from verify comes after --to nodes"),
+        ("up --only nodes --to verify", "--only nodes and --to verify exclude each other"),
+        ("up --only preflight --skip-preflight", "nothing is left to do"),
+        ("up --check --only nodes", "--check looks at the whole way"),
+    ],
+)
+def test_phases_that_make_no_way_are_exit_code_2(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_error_is_a_line_of_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--json", "-i", "labb"]) == 2
+    row = json.loads(capsys.readouterr().out)
+    assert (row["event"], row["code"]) == ("error", 2)
+    assert "labb" in row["message"]
 
 
 def test_a_file_that_is_not_there_names_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,51 @@
+"""What a shell completes: the verbs and options of the parser by shtab, and the names that only this machine knows."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import shtab
+
+from kubesmith import milestones, paths
+from kubesmith.phases import GROUPS, PHASES
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+COMMANDS = ("kubesmith", "./runner.py")  # under which the same program is started, beside its own name
+# Machines that a provider made stand in an ssh_config; asking the inventory would take a second at each key.
+NODES = (
+    'sed -n "s/^Host \\([^ *?]*\\)$/\\1/p" "${KUBESMITH_STATE:-$HOME/.local/state/kubesmith}"/*/ssh_config 2>/dev/null'
+)
+
+
+def of(action: argparse.Action, kind: str) -> None:
+    """Have the values of ``action`` completed: files, inventories, nodes, phases or milestones."""
+    words = dict.fromkeys(("bash", "zsh"), f"_kubesmith_{kind}")
+    action.complete = shtab.FILE if kind == "files" else words  # type: ignore[attr-defined]
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Return the completion for ``shell``, to be evaluated or sourced by it."""
+    made: str = shtab.complete(parser, shell, preamble=_functions())  # type: ignore[arg-type] # a str for all shells, or one for each
+    if shell == "bash":
+        return made + f" {' '.join(COMMANDS)}\n"
+    return made
+
+
+def _functions() -> dict[str, str]:
+    folder = shlex.quote(str(paths.inventories()))
+    lists = {
+        "inventories": f"cd {folder} && printf '%s\\n' */cluster.yml | cut -d/ -f1",
+        "nodes": NODES,
+        "phases": f"echo {' '.join([*PHASES, *GROUPS])}",
+        "milestones": f"echo {' '.join(milestones.MILESTONES)}",
+    }
+    files: Mapping[str, Any] = {"inventories": {"bash": '; compgen -f -- "$1"', "zsh": "; _files"}}
+    rows: dict[str, list[str]] = {"bash": [], "zsh": []}
+    for name, command in lists.items():
+        more = files.get(name, {})
+        rows["bash"].append(f'_kubesmith_{name}() {{ compgen -W "$({command})" -- "$1"{more.get("bash", "")}; }}')
+        rows["zsh"].append(f"_kubesmith_{name}() {{ compadd -- $({command}){more.get('zsh', '')}; }}")
+    return {shell: "\n".join(functions) for shell, functions in rows.items()}

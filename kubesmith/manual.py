@@ -1,0 +1,98 @@
+"""What ``--help`` and the manual say below a verb's options: examples that can be typed as they stand, exit codes."""
+
+from __future__ import annotations
+
+from kubesmith.phases import CONVERGE, PHASES
+
+RUN = "python3 runner.py"
+EXIT_CODES = {
+    0: "done",
+    1: "the run or a check failed",
+    2: "bad input, nothing was touched",
+    3: "a bug of ours",
+    130: "interrupted (^C)",
+}
+FURTHER_CODES = {"plan": {10: "something would change (with --exit-code)"}}
+PHASE_TEXT = {
+    "bundle": "programs and images for the nodes, built or found in the cache",
+    "nodes": "the provider's machines run and answer",
+    "preflight": "look at every machine, change nothing",
+    "runtime": "every node: kernel settings, containerd, images",
+    "control-plane": "kubeadm init, the administrator's kubeconfig",
+    "network": "Calico",
+    "workers": "token, kubeadm join, labels and taints",
+    "ready": "wait until nodes are Ready and the system's pods run",
+    "verify": "every check on every node, and proofs on the cluster",
+}
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "": (
+        ("", "a cluster on this machine: inventories/lab/cluster.yml"),
+        ("plan --inventory metal", "what would be done on machines of your own"),
+        ("--inventory metal", "do it"),
+        ("kubectl get pods -A", "use it"),
+    ),
+    "up": (
+        ("up", "the whole way, or what is missing of it"),
+        ("up -i metal --from control-plane", "go on from there, after a failure for instance"),
+        ("up --to preflight", "machines and a look at them, no cluster yet"),
+        ("up --only runtime --only workers", "only these phases"),
+        ("up --check", "change nothing, show what would change"),
+    ),
+    "plan": (
+        ("plan", "by node: files, programs, images, restarts, and how long that took before"),
+        ("plan --exit-code", "for scripts: ends with 10 if the cluster has drifted"),
+        ("plan --json", "the same as data"),
+    ),
+    "preflight": (("preflight -i metal", "before the first up, and as often as you like"),),
+    "verify": (
+        ("verify", "once"),
+        ("verify --wait", "try until all checks pass, 300 seconds at most"),
+        ("verify --wait 600 --count 3", "three times in a row within ten minutes"),
+    ),
+    "status": (("status", "0 if everything runs, else 1"), ("status --json", "the same as data")),
+    "wait-for": (
+        ("wait-for api", "the API server answers"),
+        ("wait-for ready --timeout 600", "all nodes Ready, everything in kube-system up"),
+    ),
+    "gather": (("gather", "into the state folder"), ("gather -o /tmp/evidence.tar.gz", "into a file of that name")),
+    "ssh": (("ssh w1", "a shell"), ("ssh w1 journalctl -u kubelet -n 50", "one command")),
+    "kubectl": (
+        ("kubectl get nodes -o wide", ""),
+        ("kubectl help", "kubectl's own help"),
+        ("kubectl -i metal logs -n kube-system ds/calico-node", ""),
+    ),
+    "down": (("down", "the machines keep their disks"),),
+    "destroy": (
+        ("destroy", "a lab goes without a question"),
+        ("destroy -i vagrant --yes", "others ask, unless told"),
+    ),
+    "schema": (("schema > cluster.schema.json", "for an editor that completes YAML from it"),),
+    "import": (("import kubespray inventory/mycluster -o cluster.yml", "says what was kept, translated, ignored"),),
+    "completion": (("completion bash > ~/.local/share/bash-completion/completions/runner.py", ""),),
+    "bundle": (
+        ("bundle build", "what is in the cache is not built again"),
+        ("bundle verify", "every byte against bundle.json"),
+        ("bundle list", "components, versions, sizes"),
+    ),
+}
+
+
+def epilog(verb: str = "") -> str:
+    """Return the text below the options of ``verb``; of the whole command line without one."""
+    parts = [_phases()] if verb == "up" else []
+    if verb in EXAMPLES:
+        rows = [(f"{RUN} {line}".rstrip(), text) for line, text in EXAMPLES[verb]]
+        parts.append("examples:\n" + _table(rows))
+    codes = EXIT_CODES | FURTHER_CODES.get(verb, {})
+    parts.append("exit codes:\n" + _table([(str(code), text) for code, text in sorted(codes.items())]))
+    return "\n\n".join(parts)
+
+
+def _phases() -> str:
+    rows = [(name, PHASE_TEXT[name]) for name in PHASES]
+    return f"phases, in order (converge: {CONVERGE[0]} to {CONVERGE[-1]}):\n" + _table(rows)
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    width = max(len(left) for left, _ in rows)
+    return "\n".join(f"  {left:<{width}}  {right}".rstrip() for left, right in rows)
