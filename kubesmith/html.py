@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+SOON = 30  # days left that are a warning: kubeadm's certificates live a year
 CLUSTER = "cluster"  # the column of checks that belong to no single node
 
 
@@ -29,6 +30,8 @@ def render(report: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], *, wh
         passed=sum(row["outcome"] == "passed" for row in checks),
         groups=[group for group in (planes, workers) if group],
         span=max(float(report["seconds"]), 0.001),
+        calendar=_by_node(report["certificates"]),
+        soon=SOON,
         columns=_columns(checks),
         matrix=_matrix(checks),
     )
@@ -38,6 +41,13 @@ def _columns(checks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the nodes that have checks, in order of appearance, the cluster's own column last."""
     names = list(dict.fromkeys(row["node"] for row in checks))
     return [name for name in names if name != CLUSTER] + [CLUSTER] * (CLUSTER in names)
+
+
+def _by_node(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["node"], []).append(row)
+    return found
 
 
 def _matrix(checks: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:

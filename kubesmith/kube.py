@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kubesmith import paths
 from kubesmith.errors import KubesmithError
@@ -42,3 +45,12 @@ def get(kubeconfig: Path, arguments: Sequence[str]) -> dict[str, Any]:
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+def client_certificate(kubeconfig: Path) -> str:
+    """Return the certificate by which a kubeconfig's first user is known, as PEM; empty where there is none."""
+    try:
+        text = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]["client-certificate-data"]
+        return base64.b64decode(text).decode()
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        return ""

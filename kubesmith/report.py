@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from kubesmith import html, kube, paths
+from kubesmith.errors import KubesmithError
 from kubesmith.execute import HostCount, Result
 from kubesmith.job import Job
 from kubesmith.ui import PhaseTime, Ui
+from kubesmith.verify import calendar
+from kubesmith.verify.verdict import Verdict
+
+HERE = "this machine"  # where the wrapper runs, in the certificates' calendar
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ class Report:
     checks: dict[str, int] = field(default_factory=dict)
     kubeconfig: str = ""
     bundle: str = ""
-    components: Sequence[dict[str, str]] = ()
-    certificates: Sequence[dict[str, Any]] = ()
+    components: Sequence[Mapping[str, Any]] = ()
+    certificates: Sequence[Mapping[str, Any]] = ()
+    failure: Mapping[str, Any] = field(default_factory=dict)  # a digest (kubesmith/digest.py), as data
 
     @property
     def seconds(self) -> float:
@@ -95,17 +101,69 @@ def node_table(rows: Sequence[NodeRow]) -> Table:
     return table
 
 
-def components() -> tuple[str, list[dict[str, str]]]:
-    """Return the digest of the bundle in use and its components with version and source."""
+def components() -> tuple[str, list[dict[str, Any]]]:
+    """Return the digest of the bundle in use and its components with version, source, and the digest of each part."""
     file = paths.bundle() / "bundle.json"
     if not file.exists():
         return "", []
     bundle = json.loads(file.read_text())
     rows = [
-        {"name": row["name"], "version": row["version"], "source": row["source"].get("module") or row["source"]["type"]}
+        {
+            "name": row["name"],
+            "version": row["version"],
+            "source": row["source"].get("module") or row["source"]["type"],
+            "digests": {part["path"]: f"sha256:{part['sha256']}" for part in row["files"]}
+            | {image["ref"]: image["digest"] for image in row["images"]},
+        }
         for row in bundle["components"]
     ]
     return bundle["digest"], rows
+
+
+def of(
+    job: Job,
+    *,
+    tasks: Mapping[str, HostCount] | None = None,
+    verdict: Verdict | None = None,
+    failure: Mapping[str, Any] | None = None,
+) -> Report:
+    """Return the report of the run that ends now: what it did, and the cluster as the API server describes it.
+
+    Without an answer the nodes are those of the cluster file, in the state Unknown.
+    """
+    try:
+        rows = nodes(job.kubeconfig)
+    except KubesmithError:
+        rows = _expected(job)
+    digest, parts = components()
+    counts = {kind: len(getattr(verdict, kind)) for kind in ("passed", "failed", "skipped")} if verdict else {}
+    ours = calendar.rows({HERE: {str(job.kubeconfig): kube.client_certificate(job.kubeconfig)}})
+    return Report(
+        cluster=job.spec.cluster.name,
+        nodes=rows,
+        phases=tuple(job.ui.times),
+        tasks=dict(tasks or {}),
+        checks=counts,
+        kubeconfig=str(job.kubeconfig),
+        bundle=digest,
+        components=parts,
+        certificates=[*(verdict.certificates if verdict else ()), *ours],
+        failure=dict(failure or {}),
+    )
+
+
+def _expected(job: Job) -> list[NodeRow]:
+    hosts = job.hosts()
+    return [
+        NodeRow(
+            name=node.name,
+            role=node.role.replace("-", " "),
+            ready="Unknown",
+            address=str(hosts[node.name].get("kubesmith_node_address", "")),
+            **dict.fromkeys(("kubelet", "runtime", "system"), ""),
+        )
+        for node in job.spec.machines()
+    ]
 
 
 def write(report: Report, target: Path) -> None:
@@ -127,7 +185,7 @@ def show(report: Report, target: Path, ui: Ui, job: Job) -> None:
     """Print the summary: nodes, checks, where things are, and the next command to type."""
     changed = {host: count.changed for host, count in report.tasks.items() if host != "localhost"}
     ui.event("summary", **asdict(report), report=str(target))
-    if ui.as_json:
+    if ui.as_json or ui.quiet:
         return
     ui.line("", always=True)
     ui.console.print(node_table(report.nodes))

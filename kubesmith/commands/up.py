@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from kubesmith import bootstrap, digest, execute, machines, paths, report
 from kubesmith.bundle import builder
 from kubesmith.commands import preflight
-from kubesmith.errors import InputError, KubesmithError
+from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.phases import CONVERGE, PHASES, tags
 from kubesmith.verify import run as verify
@@ -55,7 +55,7 @@ def _made(job: Job, phases: frozenset[str]) -> None:
 
 def _cluster(job: Job, phases: frozenset[str]) -> int:
     target = report.folder(job.state)
-    tasks: dict[str, execute.HostCount] = {}
+    result: execute.Result | None = None
     if phases & set(CONVERGE):
         if not (paths.bundle() / "bundle.json").exists():
             raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
@@ -63,49 +63,28 @@ def _cluster(job: Job, phases: frozenset[str]) -> int:
             "kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui, tags=tags(phases)
         )
         if not result.ok:
-            _explain(job, result)
+            report.write(report.of(job, tasks=result.hosts, failure=_explain(job, result)), target)
             return 1
-        tasks = dict(result.hosts)
-    checks: dict[str, int] = {}
-    ok = True
+    verdict: verify.Verdict | None = None
     if "verify" in phases:
         with job.ui.phase("verify", "Verify") as progress:
             verdict = verify.run(job.file, target, progress=progress)
             progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed"
-        checks = {"passed": len(verdict.passed), "failed": len(verdict.failed), "skipped": len(verdict.skipped)}
-        ok = not verdict.failed
-        if not ok:
+        if verdict.failed:
             verify.show(verdict, job.ui.console)
-    _finish(job, tasks, checks, target)
-    return 0 if ok else 1
+    made = report.of(job, tasks=result.hosts if result else None, verdict=verdict)
+    report.write(made, target)
+    if result or verdict:  # else there are only times to tell
+        report.show(made, target, job.ui, job)
+    return 1 if verdict and verdict.failed else 0
 
 
-def _explain(job: Job, result: execute.Result) -> None:
-    """Say what failed, why, and what to do; with -v the failed tasks' own words too."""
+def _explain(job: Job, result: execute.Result) -> dict[str, Any]:
+    """Say what failed, why, and what to do, and return it; with -v the failed tasks' own words too."""
     found = digest.explain(job, result)
-    job.ui.event("digest", **digest.as_json(found))
+    data = digest.as_json(found)
+    job.ui.event("digest", **data)
     if job.ui.verbosity:
         report.failed(result, job.ui)
     digest.show(found, job.ui.console)
-
-
-def _finish(job: Job, tasks: dict[str, execute.HostCount], checks: dict[str, int], target: Path) -> None:
-    """Write and show the report; before there is a cluster there are only times to show."""
-    try:
-        rows = report.nodes(job.kubeconfig) if tasks or checks else []
-    except KubesmithError:
-        rows = []
-    bundle, components = report.components()
-    made = report.Report(
-        job.spec.cluster.name,
-        rows,
-        tuple(job.ui.times),
-        tasks,
-        checks,
-        str(job.kubeconfig),
-        bundle=bundle,
-        components=components,
-    )
-    report.write(made, target)
-    if rows:
-        report.show(made, target, job.ui, job)
+    return data

@@ -19,9 +19,10 @@ def run(job: Job, *, wait: float | None, count: int) -> int:
     with job.ui.phase("verify", "Verify") as progress:
         verdict = verify.run(job.file, target, progress=progress, wait=wait, count=count)
         progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed, {len(verdict.skipped)} skipped"
+    report.write(report.of(job, verdict=verdict), target)
     if job.ui.as_json:
         print(json.dumps(asdict(verdict), default=str))
     else:
         verify.show(verdict, job.ui.console)
-        job.ui.line(f"Report: {target}")
+        job.ui.line(f"Report: {target / 'report.html'}")
     return 1 if verdict.failed else 0

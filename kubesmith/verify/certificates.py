@@ -54,3 +54,11 @@ def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Tell whether the certificate may sign others."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False

@@ -102,7 +102,7 @@ def one_round(inventory: Path, report_dir: Path, *, progress: Progress, select: 
             process.wait()
     if not watch.complete or process.returncode not in (0, TESTS_FAILED):
         raise _no_verdict(process.returncode, log, select, timed_out)
-    return verdicts.of(watch.checks)
+    return replace(verdicts.of(watch.checks), certificates=tuple(watch.certificates))
 
 
 def _command(inventory: Path, report_dir: Path, select: str) -> list[str]:
@@ -185,6 +185,7 @@ class Watch:
     label: str = ""
     checks: list[Check] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
+    certificates: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -202,6 +203,9 @@ class Watch:
         self.progress.total(len(counts))
         for place, number in counts.items():
             self.progress.start(place, f"{self.label}{number} checks")
+
+    def _certificates(self, rows: list[dict[str, Any]]) -> None:
+        self.certificates = rows
 
     def _check(self, check: dict[str, Any]) -> None:
         made = verdicts.check_from(check)

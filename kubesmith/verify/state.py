@@ -243,6 +243,13 @@ class Cluster:
         if name not in self.healthy:
             raise Missing(f"the kubelet of {name} is not healthy")
 
+    @property
+    def certificates(self) -> dict[str, dict[str, str]]:
+        """The certificates of each node that has answered by now: {node: {file: PEM}}."""
+        done = {name: future for name, future in self._facts.items() if future.done() and not future.exception()}
+        found = {name: future.result().get("certificates", {}) for name, future in done.items()}
+        return {name: rows for name, rows in found.items() if set(rows) != {"error"}}
+
     def configz(self, name: str) -> dict[str, Any]:
         """Return the configuration that the node's kubelet runs with."""
         self.require_kubelet(name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 DESCRIPTOR = "KUBESMITH_VERIFY_STREAM"
+NAME = "kubesmith-stream"
 
 
 class Stream:
@@ -53,4 +54,4 @@ def row(report: pytest.TestReport, seconds: float) -> dict[str, Any]:
 def pytest_configure(config: pytest.Config) -> None:
     """Stream only where a parent listens."""
     if descriptor := os.environ.pop(DESCRIPTOR, ""):
-        config.pluginmanager.register(Stream(int(descriptor)), "kubesmith-stream")
+        config.pluginmanager.register(Stream(int(descriptor)), NAME)

@@ -39,7 +39,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The last round's checks by outcome; how many rounds were run, and how many passed in a row at the end."""
+    """The last round's checks by outcome; how many rounds were run, and how many passed in a row at the end.
+
+    ``certificates`` are those that the nodes work with, whatever the checks say of them.
+    """
 
     passed: tuple[Check, ...] = ()
     failed: tuple[Check, ...] = ()
@@ -47,6 +50,7 @@ class Verdict:
     rounds: int = 1
     passed_in_a_row: int = 0
     seconds: float = 0.0
+    certificates: tuple[Mapping[str, Any], ...] = ()  # rows of kubesmith.verify.calendar
 
     @property
     def ok(self) -> bool:

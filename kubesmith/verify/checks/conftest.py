@@ -15,8 +15,10 @@ import pytest
 import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
+from kubesmith.verify import calendar
 from kubesmith.verify.nodes import Node, plain
 from kubesmith.verify.state import Cluster, Missing
+from kubesmith.verify.stream import NAME
 
 CHECK_ID = re.compile(r"\s*(?P<id>[A-Z]\d+): (?P<sentence>.+)")
 PROOFS = {"probe", "paths", "workload", "later"}  # fixtures that need the probe's pods
@@ -113,9 +115,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Remove the probe, whatever became of the checks, interrupted ones included."""
+    """Remove the probe, whatever became of the checks, interrupted ones included; tell of the certificates."""
     if CLUSTER in session.config.stash:
         session.config.stash[CLUSTER].end()
+        if stream := session.config.pluginmanager.get_plugin(NAME):
+            stream.send("certificates", rows=calendar.rows(_cluster(session.config).certificates))
 
 
 # --- what a check is given

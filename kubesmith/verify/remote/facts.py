@@ -277,6 +277,16 @@ def pki() -> dict[str, str]:
     return answer
 
 
+def every_certificate() -> dict[str, str]:
+    """Return every certificate that this node works with, by file: the PKI's, the kubelet's and each kubeconfig's."""
+    kubelet = found("/var/lib/kubelet/pki/kubelet-client-current.pem", "/var/lib/kubelet/pki/*.crt")
+    answer = pki() | {path: certificates(path) for path in kubelet}
+    for path in set(found("/etc/kubernetes/*.conf")) - set(answer):
+        named = re.search(r"client-certificate: (\S+)", read(path))
+        answer[path] = certificates(named[1]) if named else ""
+    return {path: pem for path, pem in answer.items() if pem}
+
+
 def dry_run_leftovers() -> list[str]:
     """Return what kubeadm's dry runs leave: they write real keys."""
     return found("/etc/kubernetes/tmp/*dryrun*", "/etc/kubernetes/.git", "/tmp/kubeadm-*-dryrun*")  # noqa: S108
@@ -362,6 +372,7 @@ def every_node(address: str, names: list[str]) -> dict[str, Any]:
         "kubelet_version": kubelet_version,
         "kubelet_errors": kubelet_errors,
         "kubelet_certificate": lambda: certificates("/var/lib/kubelet/pki/kubelet-client-current.pem"),
+        "certificates": every_certificate,
         "kubelet_anonymous": lambda: http(f"https://{address}:10250/pods")[0],
         "kubelet_read_only_port": lambda: [a for a in ("127.0.0.1", address) if connects(a, 10255) == "open"],
         "pods_cgroups": pods_cgroups,
