@@ -55,7 +55,9 @@ class Ui:
         """Write one JSON line, if JSON was asked for."""
         if self.as_json:
             row = {"event": kind, "at": round(time.monotonic() - self.begun, 3), **values}
-            print(json.dumps(row), file=sys.stdout, flush=True)
+            # One write for a line and its end: nodes are made by threads, and print would let them in between the two.
+            sys.stdout.write(json.dumps(row) + "\n")
+            sys.stdout.flush()
 
     def line(self, text: str | Text, *, always: bool = False) -> None:
         """Write one line for people."""
