@@ -36,7 +36,7 @@ VERBS = {
     "schema": "print the JSON Schema of cluster.yml, for editors",
     "import": "turn the inventory of another installer into a cluster.yml",
     "completion": 'print a shell\'s completion: eval "$(python3 runner.py completion bash)"',
-    "bundle": "build, verify or list what the nodes are given",
+    "bundle": "build, verify, list, export or import what the nodes are given",
 }
 
 
@@ -95,10 +95,14 @@ def parser() -> argparse.ArgumentParser:
     output = made["gather"].add_argument(
         "-o", "--output", type=Path, metavar="PATH", help="file or folder (the state folder)"
     )
-    made["bundle"].add_argument("action", choices=("build", "verify", "list"))
+    made["bundle"].add_argument("action", choices=("build", "verify", "list", "export", "import"))
     folder = made["bundle"].add_argument(
-        "path", nargs="?", type=Path, help="the bundle's folder; the one in use by default"
+        "path", nargs="?", type=Path, help="the bundle's folder (the one in use); for export and import the file"
     )
+    made["bundle"].add_argument(
+        "--with-node-image", action="store_true", help="export: also the root file system of lab nodes"
+    )
+    made["bundle"].add_argument("--digest", metavar="sha256:…", help="import: only the file with this digest")
     made["import"].add_argument("kind", choices=("kubespray",), help="whose inventory it is")
     source = made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
     target = made["import"].add_argument(
@@ -177,12 +181,7 @@ def dispatch(given: argparse.Namespace) -> int:
     if given.verb == "import":
         return files.import_kubespray(given.path, given.output, ui)
     if given.verb == "bundle":
-        from kubesmith.commands import bundle  # noqa: PLC0415
-
-        if given.action == "build":
-            bootstrap.require_packages("bundle", assume_yes=given.yes)
-        with ui.phase("bundle", f"Bundle: {given.action}") as progress:
-            return bundle.run(given.action, path=given.path, as_json=given.json, progress=progress)
+        return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()
     work = job.read(given.inventory, ui, assume_yes=given.yes)
     verbs: dict[str, Callable[[], int]] = {
@@ -199,6 +198,24 @@ def dispatch(given: argparse.Namespace) -> int:
         "destroy": lambda: machines.destroy(work),
     }
     return verbs[given.verb]()
+
+
+def _bundle(given: argparse.Namespace, ui: Ui) -> int:
+    """Carry out ``bundle ACTION``."""
+    from kubesmith.commands import bundle  # noqa: PLC0415
+
+    if given.with_node_image and given.action != "export":
+        raise InputError(f"--with-node-image says nothing to bundle {given.action}", fix="leave it out")
+    if given.digest and given.action != "import":
+        raise InputError(f"--digest says nothing to bundle {given.action}", fix="leave it out")
+    if given.action == "build":
+        bootstrap.require_packages("bundle", assume_yes=given.yes)
+    with ui.phase("bundle", f"Bundle: {given.action}") as progress:
+        if given.action == "export":
+            return bundle.run_export(given.path, progress, as_json=given.json, node_image=given.with_node_image)
+        if given.action == "import":
+            return bundle.run_import(given.path, progress, as_json=given.json, digest=given.digest or "")
+        return bundle.run(given.action, path=given.path, as_json=given.json, progress=progress)
 
 
 def _phases(given: argparse.Namespace) -> frozenset[str]:

@@ -73,6 +73,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("bundle build", "what is in the cache is not built again"),
         ("bundle verify", "every byte against bundle.json"),
         ("bundle list", "components, versions, sizes"),
+        ("bundle export k8s.tar.zst --with-node-image", "one file for machines without a network"),
+        ("bundle import k8s.tar.zst", "there: checked byte by byte, then used by up"),
     ),
 }
 

@@ -40,12 +40,14 @@ def tool_path() -> str:
     return os.pathsep.join([*path, *(folder for folder in SBIN if folder not in path)])
 
 
-PODMAN = (
-    Package("podman", "runs the lab's nodes", "podman"),
+NODE_IMAGE = (
     Package("debootstrap", "builds the nodes' root file system", "debootstrap"),
     Package(
         "debian-archive-keyring", "vouches for the nodes' packages", "/usr/share/keyrings/debian-archive-keyring.gpg"
     ),
+)
+NODES = (
+    Package("podman", "runs the lab's nodes", "podman"),
     Package("iptables", "lets the nodes reach the network", "iptables"),
     Package("iproute2", "finds a free subnet", "ip"),
     Package("openssh-client", "reaches the nodes", "ssh"),
@@ -63,10 +65,13 @@ SSH = (Package("openssh-client", "reaches the machines", "ssh"),)
 
 
 def packages(purpose: str) -> tuple[Package, ...]:
-    """Return what ``purpose`` needs: ``podman`` (lab nodes), ``bundle``, ``ssh`` (own machines) or ``test`` (all)."""
-    lab = PODMAN if Path("/sys/fs/cgroup/cgroup.controllers").exists() else (*PODMAN, RUNC)
+    """Return what ``purpose`` needs: ``podman`` (lab nodes), ``nodes`` (those, their image being at hand), ``bundle``,
+    ``ssh`` (own machines) or ``test`` (all).
+    """
+    nodes = NODES if Path("/sys/fs/cgroup/cgroup.controllers").exists() else (*NODES, RUNC)
+    lab = (*nodes, *NODE_IMAGE)
     every = tuple({package.name: package for package in (*lab, *BUNDLE)}.values())
-    return {"podman": lab, "bundle": BUNDLE, "ssh": SSH, "test": every}[purpose]
+    return {"podman": lab, "nodes": nodes, "bundle": BUNDLE, "ssh": SSH, "test": every}[purpose]
 
 
 def require_packages(*purposes: str, assume_yes: bool) -> None:

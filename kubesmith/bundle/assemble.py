@@ -22,7 +22,7 @@ def assemble(root: Path, kubernetes: str, arch: str, entries: Sequence[Entry]) -
     components = [entry.record["component"] for entry in entries]
     digest = digest_of(components)
     name = f"kubesmith-{kubernetes}-{arch}"
-    final = root / f"{name}-{digest.removeprefix('sha256:')[:12]}"
+    final = root / folder_name(name, digest)
     if not _same(final, entries):
         new = root / f".new-{final.name}"
         _fill(new, entries, arch)
@@ -33,8 +33,13 @@ def assemble(root: Path, kubernetes: str, arch: str, entries: Sequence[Entry]) -
             sync_file(new / written)
         shutil.rmtree(final, ignore_errors=True)
         new.rename(final)
-    _point(root / "current", final)
+    point(root / "current", final)
     return final
+
+
+def folder_name(name: str, digest: str) -> str:
+    """Return the name of the folder of the bundle ``name`` with this ``digest``."""
+    return f"{name}-{digest.removeprefix('sha256:')[:12]}"
 
 
 def _parts(entry: Entry) -> list[tuple[Path, Path]]:
@@ -72,7 +77,7 @@ def _fill(new: Path, entries: Sequence[Entry], arch: str) -> None:
     write_layout(new / IMAGES, images, arch)
 
 
-def _point(name: Path, target: Path) -> None:
+def point(name: Path, target: Path) -> None:
     """Make ``name`` a link to ``target``, in one step."""
     new = name.with_name(f".{name.name}.new")
     new.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from kubesmith.bundle.component import Chains, Workshop, chain_of, chains_of
 from kubesmith.bundle.gomod import Go
 from kubesmith.bundle.model import canonical
 from kubesmith.bundle.process import Runner
-from kubesmith.bundle.recipe import Recipe, load_release
+from kubesmith.bundle.recipe import Recipe, load_release, releases
 from kubesmith.bundle.store import Entry, Store, locked
 from kubesmith.errors import InputError
 from kubesmith.progress import Progress
@@ -64,6 +64,23 @@ def build(progress: Progress, kubernetes: str = DEFAULT_KUBERNETES, arch: str = 
         return _Build(recipes, kubernetes, host, progress).run()
 
 
+def _recipes_key(recipes: Sequence[Recipe]) -> str:
+    return hashlib.sha256(canonical([FORMAT, *(recipe.fingerprint() for recipe in recipes)])).hexdigest()
+
+
+def mark(made: Path, recipes: Sequence[Recipe]) -> None:
+    """Note beside the bundle ``made`` from which recipes it was built."""
+    made.with_name(f"{made.name}.recipes").write_text(_recipes_key(recipes) + "\n")
+
+
+def outdated(made: Path, kubernetes: str) -> bool:
+    """Tell whether the bundle in the folder ``made`` was built here, from recipes that were changed since."""
+    note = made.with_name(f"{made.name}.recipes")
+    if not note.is_file() or kubernetes not in releases():
+        return False  # carried here, or from upstream
+    return note.read_text().strip() != _recipes_key(load_release(kubernetes))
+
+
 class _Build:
     """One run of ``build``, with the lock held."""
 
@@ -102,7 +119,9 @@ class _Build:
             self._check(missing)
             entries.update(self._make_all(missing))
         shutil.rmtree(self.scratch, ignore_errors=True)
-        return assemble(folder(), self.kubernetes, self.arch, [entries[recipe.name] for recipe in self.recipes])
+        made = assemble(folder(), self.kubernetes, self.arch, [entries[recipe.name] for recipe in self.recipes])
+        mark(made, self.recipes)
+        return made
 
     def _found(self, recipes: Sequence[Recipe]) -> dict[str, Entry]:
         """Return what the store has of ``recipes``."""

@@ -1,8 +1,9 @@
-"""``runner.py bundle build|verify|list``."""
+"""``runner.py bundle build|verify|list|export|import``."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from kubesmith.bundle import Bundle, Component, build, current, load, verify
+from kubesmith import paths
+from kubesmith.bundle import Bundle, Component, archive, build, current, load, source, verify
 from kubesmith.bundle.builder import DEFAULT_KUBERNETES
 from kubesmith.errors import InputError
 from kubesmith.progress import Progress
+from kubesmith.providers.podman.node_image import NodeImage
 
 
 def run(
@@ -39,6 +42,46 @@ def run_build(progress: Progress, *, as_json: bool, kubernetes: str = DEFAULT_KU
         print(json.dumps({"path": str(bundle.path), "name": bundle.name, "digest": bundle.digest}))
     else:
         Console(highlight=False).print(f"{bundle.name} {bundle.digest}\n{bundle.path}", soft_wrap=True)
+    return 0
+
+
+def run_export(file: Path | None, progress: Progress, *, as_json: bool, node_image: bool = False) -> int:
+    """Write the bundle in use, and with ``node_image`` the lab nodes' root file system, into ``file``; return 0."""
+    target = _named(file, "export")
+    image = NodeImage() if node_image else None
+    if image and not image.tar.exists():
+        raise InputError(
+            f"there is no node image at {image.tar} to take along", fix="make it: python3 runner.py up --only nodes"
+        )
+    if target.is_dir():
+        raise InputError(f"{target} is a folder", fix="name a file in it, such as kubesmith.tar.zst")
+    made = archive.write(paths.bundle().resolve(), target, progress, image.tar if image else None)
+    return _told(made, target, as_json)
+
+
+def run_import(file: Path | None, progress: Progress, *, as_json: bool, digest: str = "") -> int:
+    """Take the bundle out of ``file``, checked byte by byte, and put it to use; return 0."""
+    given = _named(file, "import")
+    if digest and not re.fullmatch(r"(sha256:)?[0-9a-fA-F]{64}", digest):
+        raise InputError(f"--digest {digest!r} is not sha256: and 64 hexadecimal digits", fix="as export printed it")
+    folder = source.take(given, "", progress, digest)
+    return _told(archive.Exported(archive.digest_of_file(given), given.stat().st_size, folder), given, as_json)
+
+
+def _named(file: Path | None, action: str) -> Path:
+    if file is None:
+        raise InputError(f"bundle {action} needs the file's name", fix=f"runner.py bundle {action} kubesmith.tar.zst")
+    return file
+
+
+def _told(made: archive.Exported, file: Path, as_json: bool) -> int:
+    """Print the file's digest, by which the other side knows it."""
+    if as_json:
+        row = {"file": str(file), "digest": made.digest, "size": made.size, "bundle": str(made.bundle)}
+        print(json.dumps(row | ({"node_image": made.node_image} if made.node_image else {})))
+    else:
+        text = f"{made.digest}  {file} ({decimal(made.size)})\n{made.bundle}"
+        Console(highlight=False).print(text, soft_wrap=True, markup=False)
     return 0
 
 

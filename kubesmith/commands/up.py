@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from kubesmith import bootstrap, digest, execute, machines, paths, report
-from kubesmith.bundle import builder
+from kubesmith.bundle import source
 from kubesmith.commands import preflight
 from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.phases import CONVERGE, PHASES, tags
+from kubesmith.providers.podman.node_image import NodeImage
 from kubesmith.verify import run as verify
 
 
@@ -22,13 +23,14 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
     provider = job.provider()
     if "nodes" not in phases:
         _made(job, phases)
-    _packages(job, phases)
-    if "nodes" in phases:
+    choice = source.choose(wanted(job)) if "bundle" in phases else None
+    _packages(job, phases, choice)
+    if "nodes" in phases and not (choice and choice.kind == "file"):  # the file may bring what is missed
         provider.check()
     with job.alone():
-        if "bundle" in phases:
+        if choice:
             with job.ui.phase("bundle", "Bundle") as progress:
-                builder.build(progress, kubernetes=job.spec.cluster.kubernetes)
+                source.provide(choice, progress)
         if "nodes" in phases:
             with job.ui.phase("nodes", "Nodes") as progress:
                 provider.create(progress)
@@ -37,10 +39,24 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
         return _cluster(job, phases)
 
 
-def _packages(job: Job, phases: frozenset[str]) -> None:
-    """Have the system packages that the wanted phases need, asking first; raise InputError without consent."""
-    bundle = ["bundle"] if "bundle" in phases else []
-    nodes = ["podman"] if "nodes" in phases and job.spec.provider == "podman" else []
+def wanted(job: Job) -> source.Wanted:
+    """Return which bundle the cluster file asks for; a relative path in it starts at the file's own folder."""
+    bundle = job.spec.bundle
+    file = job.file.parent / Path(bundle.file).expanduser() if bundle.file else None
+    return source.Wanted(job.spec.cluster.kubernetes, bundle.source, file)
+
+
+def _packages(job: Job, phases: frozenset[str], choice: source.Choice | None) -> None:
+    """Have the system packages that the wanted phases need, asking first; raise InputError without consent.
+
+    Compilers are wanted only where a bundle is built, debootstrap only where there is no node image.
+    """
+    bundle = ["bundle"] if choice and choice.kind == "gomod" else []
+    nodes = []
+    if "nodes" in phases and job.spec.provider == "podman":
+        image = NodeImage()
+        carried = choice is not None and choice.kind == "file" and source.brings(choice.wanted, image.tar.name)
+        nodes = ["nodes" if carried or image.at_hand() else "podman"]
     bootstrap.require_packages(*bundle, *nodes, assume_yes=job.assume_yes)
 
 

@@ -179,6 +179,19 @@ class Runtime(Part):
     registries: tuple[Registry, ...] = Field((), strict=False, description="Mirrors for image pulls.")
 
 
+class Bundle(Part):
+    """Where the files and images that nodes get come from."""
+
+    source: Literal["auto", "gomod", "upstream", "file"] = Field(
+        "auto",
+        description="auto: a bundle at hand, else upstream if it answers, else built from Go modules. "
+        "file: only what was imported, or the file named.",
+    )
+    file: Optional[str] = Field(
+        None, description="An exported bundle, for source 'file'; a relative path starts at the cluster file's folder."
+    )
+
+
 class Access(Part):
     """How SSH reaches machines that exist already."""
 
@@ -221,6 +234,7 @@ class Spec(Part):
     groups: dict[ClusterName, Group] = Field(default_factory=dict, description="Groups of nodes, by name.")
     network: Network = Field(default_factory=Network)
     runtime: Runtime = Field(default_factory=Runtime)
+    bundle: Bundle = Field(default_factory=Bundle)
     access: Access = Field(default_factory=Access)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
 

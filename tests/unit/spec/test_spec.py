@@ -270,8 +270,8 @@ lab: 1
     "an unprintable setting": (
         LAB + '"qu\\nx": 1\n',
         [
-            "f:3:1: 'qu\\nx': is not a known setting; settings here are access, cluster, control_planes, groups, "
-            "kubeadm, lab, network, nodes, plugin, provider, runtime, workers"
+            "f:3:1: 'qu\\nx': is not a known setting; settings here are access, bundle, cluster, control_planes, "
+            "groups, kubeadm, lab, network, nodes, plugin, provider, runtime, workers"
         ],
     ),
 }

@@ -46,9 +46,13 @@ class NodeImage:
         """Tell whether podman has the image."""
         return exists("image", self.reference)
 
+    def at_hand(self) -> bool:
+        """Tell whether nothing has to be fetched for it."""
+        return self.tar.exists() or bool(shutil.which("podman") and self.present())
+
     def check(self) -> None:
         """Raise InputError for whatever would stop a build that is still to be done."""
-        if self.present() or self.tar.exists():
+        if self.at_hand():
             return
         if not shutil.which("debootstrap"):
             raise InputError("debootstrap is missing; it builds the lab's nodes", fix="apt-get install debootstrap")

@@ -1,0 +1,143 @@
+"""Where a run's bundle comes from: the one at hand, a file, upstream, or built here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kubesmith import paths
+from kubesmith.bundle import archive, builder
+from kubesmith.bundle.assemble import folder_name, point
+from kubesmith.bundle.model import FILE, load
+from kubesmith.bundle.store import locked
+from kubesmith.bundle.verify import verify
+from kubesmith.errors import InputError, KubesmithError
+from kubesmith.progress import Progress
+
+Kind = Literal["at hand", "file", "upstream", "gomod"]
+ITEM = "bundle"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The bundle that a cluster needs, and where from: ``source`` is auto, gomod, upstream or file."""
+
+    kubernetes: str
+    source: str = "auto"
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What ``choose`` settled on."""
+
+    kind: Kind
+    wanted: Wanted
+
+
+def node_images() -> Path:
+    """Return the folder where the podman provider keeps the lab's node image."""
+    return paths.cache() / "node-image"
+
+
+def choose(wanted: Wanted) -> Choice:
+    """Say where the bundle will come from; nothing is fetched, made or read through.
+
+    InputError if the file is not there, or ``KUBESMITH_BUNDLE`` names a bundle that does not fit.
+    """
+    if wanted.source == "file" and wanted.file:
+        if not wanted.file.is_file():
+            raise InputError(f"bundle.file: there is no file {wanted.file}", fix="Carry it here, or correct the path.")
+        return Choice("file", wanted)
+    given = paths.bundle() != builder.current()
+    if given or wanted.source in ("auto", "file"):
+        reason = _unfit(paths.bundle(), wanted.kubernetes)
+        if not reason:
+            return Choice("at hand", wanted)
+        if given or wanted.source == "file":
+            fix = "Import one: runner.py bundle import FILE"
+            raise InputError(reason, fix="Correct or unset KUBESMITH_BUNDLE." if given else fix)
+    return Choice("upstream" if wanted.source == "upstream" else "gomod", wanted)
+
+
+def _unfit(folder: Path, kubernetes: str) -> str:
+    """Say why the bundle in ``folder`` does not serve, "" if it does."""
+    if not (folder / FILE).is_file():
+        return f"there is no bundle at {folder}"
+    try:
+        found = load(folder).kubernetes
+    except KubesmithError as error:
+        return str(error)
+    if found != kubernetes:
+        return f"the bundle at {folder} is for Kubernetes {found}, the cluster wants {kubernetes}"
+    if builder.outdated(folder.resolve(), kubernetes):
+        return f"the bundle at {folder} was built from recipes that were changed since"
+    return ""
+
+
+def provide(choice: Choice, progress: Progress) -> Path:
+    """Have the chosen bundle where a run looks for it, checked, and return its folder.
+
+    InputError names what is wrong with a bundle or a file; KubesmithError if making one fails.
+    """
+    wanted = choice.wanted
+    if choice.kind == "file":
+        assert wanted.file
+        return take(wanted.file, wanted.kubernetes, progress)
+    if choice.kind == "gomod":
+        return builder.build(progress, wanted.kubernetes)
+    progress.start(ITEM, "checking")
+    folder = paths.bundle().resolve()
+    _refuse(folder, verify(folder, trust_times=True))
+    progress.done(ITEM, f"{folder.name}, at hand", changed=False)
+    return folder
+
+
+def _refuse(folder: Path, problems: list[str]) -> None:
+    if problems:
+        raise InputError(
+            f"the bundle {folder} is not as it was made: {'; '.join(problems[:5])}",
+            fix="Import it again (runner.py bundle import FILE), or build it again (runner.py bundle build).",
+        )
+
+
+def take(file: Path, kubernetes: str, progress: Progress, digest: str = "") -> Path:
+    """Import ``file``, or find that it was; it must be a bundle for ``kubernetes`` ("" for any)."""
+    progress.start(ITEM, "waiting for another build or import")
+    with locked(builder.folder() / "lock", lambda pid: progress.update(ITEM, f"waiting for process {pid}")):
+        head = archive.contents(file)
+        if kubernetes and head.get("kubernetes") != kubernetes:
+            raise InputError(
+                f"{file} holds a bundle for Kubernetes {head.get('kubernetes')}, the cluster wants {kubernetes}",
+                fix="Carry the right file, or set cluster.kubernetes.",
+            )
+        there = builder.folder() / folder_name(str(head.get("name")), str(head.get("digest")))
+        if _imported(there, head) and not digest:
+            progress.update(ITEM, "reading")
+            archive.digest_of_file(file)
+            point(builder.current(), there)
+            progress.done(ITEM, f"{there.name}, imported before", changed=False)
+            return there
+        return archive.read(file, builder.folder(), progress, digest=digest, node_images=node_images()).bundle
+
+
+def brings(wanted: Wanted, node_image: str) -> bool:
+    """Tell whether the wanted file carries this node image too."""
+    rows = archive.contents(wanted.file)["members"] if wanted.file else []
+    return any(row["name"] == f"{archive.NODE_IMAGE}/{node_image}" for row in rows)
+
+
+def _imported(folder: Path, head: dict[str, object]) -> bool:
+    """Tell whether the file's bundle is here and whole, and so is its node image, if it brings one."""
+    if not (folder / FILE).is_file() or folder.parent != builder.folder():
+        return False
+    members = head["members"]
+    assert isinstance(members, list)
+    images = [row["name"].rpartition("/")[2] for row in members if row["name"].startswith(archive.NODE_IMAGE)]
+    if not all((node_images() / image).is_file() for image in images):
+        return False
+    try:
+        return load(folder).digest == head.get("digest") and not verify(folder, trust_times=True)
+    except KubesmithError:
+        return False
