@@ -151,7 +151,7 @@ def _row(path: Path, name: str) -> dict[str, Any]:
 def _pack(file: BinaryIO, bundle: Bundle, rows: list[dict[str, Any]], progress: Progress) -> str:
     """Write the tar and the trailer; return the digest."""
     out = _Digesting(file)
-    settings = {
+    settings: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 3,
         zstd.CompressionParameter.nb_workers: os.cpu_count() or 1,
         zstd.CompressionParameter.checksum_flag: 1,

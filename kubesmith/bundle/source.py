@@ -104,7 +104,7 @@ def _refuse(folder: Path, problems: list[str]) -> None:
 
 def take(file: Path, kubernetes: str, progress: Progress, digest: str = "") -> Path:
     """Import ``file``, or find that it was; it must be a bundle for ``kubernetes`` ("" for any)."""
-    progress.start(ITEM, "waiting for another build or import")
+    progress.start(ITEM, "looking")
     with locked(builder.folder() / "lock", lambda pid: progress.update(ITEM, f"waiting for process {pid}")):
         head = archive.contents(file)
         if kubernetes and head.get("kubernetes") != kubernetes:

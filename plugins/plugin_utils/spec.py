@@ -182,10 +182,9 @@ class Runtime(Part):
 class Bundle(Part):
     """Where the files and images that nodes get come from."""
 
-    source: Literal["auto", "gomod", "upstream", "file"] = Field(
+    source: Literal["auto", "gomod", "file"] = Field(
         "auto",
-        description="auto: a bundle at hand, else upstream if it answers, else built from Go modules. "
-        "file: only what was imported, or the file named.",
+        description="auto: a bundle at hand, else built from Go modules. file: what was imported, or the file named.",
     )
     file: Optional[str] = Field(
         None, description="An exported bundle, for source 'file'; a relative path starts at the cluster file's folder."
