@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubesmith import job, machines, paths
+from kubesmith.commands import up
 from kubesmith.errors import InputError
 from kubesmith.job import ssh_argv
 from kubesmith.machines import Machine
@@ -83,3 +84,10 @@ def test_the_ssh_command_is_the_inventorys() -> None:
     }
     words = ["-o", "HostKeyAlias=w1", "-i", "/k", "-p", "2200", "admin@10.0.0.1"]
     assert list(ssh_argv(variables)) == ["ssh", "-F", "/a b/c", *words]
+
+
+def test_the_file_of_a_bundle_lies_beside_the_cluster_file(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yml"
+    file.write_text("cluster: {name: x}\nprovider: podman\nworkers: 1\nbundle: {source: file, file: k8s.tar.zst}\n")
+    wanted = up.wanted(job.read(str(file), Ui()))
+    assert (wanted.source, wanted.file) == ("file", tmp_path / "k8s.tar.zst")
