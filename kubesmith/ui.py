@@ -48,6 +48,7 @@ class Ui:
         # With --json, standard output carries events and results only; words for people go to standard error.
         self.console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
         self.live = self.console.is_terminal and not as_json and not quiet and os.environ.get("TERM") != "dumb"
+        self.one_line = threading.Lock()  # nodes are made by threads, and a text stream mixes their lines
         self.begun = time.monotonic()
         self.times: list[PhaseTime] = []
 
@@ -55,9 +56,8 @@ class Ui:
         """Write one JSON line, if JSON was asked for."""
         if self.as_json:
             row = {"event": kind, "at": round(time.monotonic() - self.begun, 3), **values}
-            # One write for a line and its end: nodes are made by threads, and print would let them in between the two.
-            sys.stdout.write(json.dumps(row) + "\n")
-            sys.stdout.flush()
+            with self.one_line:
+                print(json.dumps(row), file=sys.stdout, flush=True)
 
     def line(self, text: str | Text, *, always: bool = False) -> None:
         """Write one line for people."""
