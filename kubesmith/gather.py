@@ -76,7 +76,7 @@ def _run(job: Job, hosts: Sequence[str], variables: Mapping[str, Any]) -> dict[s
     try:
         result = execute.playbook(
             PLAYBOOK,
-            inventory=job.file,
+            inventory=job.inventory,
             state=job.state,
             ui=job.ui,
             limit=",".join(hosts),

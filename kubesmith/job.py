@@ -17,7 +17,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 
-from kubesmith import machines, paths
+from kubesmith import machines, ordinary, paths
 from kubesmith.errors import InputError
 from kubesmith.providers import make
 from kubesmith.providers.base import Provider, Wanted
@@ -32,6 +32,12 @@ class Job:
     spec: spec_module.Spec
     ui: Ui
     assume_yes: bool = False
+    listed: ordinary.Listed | None = None  # of an ordinary Ansible inventory
+
+    @cached_property
+    def inventory(self) -> Path:
+        """What Ansible is given: the cluster file, or an ordinary inventory with what the wrapper adds to it."""
+        return ordinary.linked(self.listed, self.state) if self.listed else self.file
 
     @cached_property
     def state(self) -> Path:
@@ -41,10 +47,14 @@ class Job:
     @cached_property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig; absent until the first control plane is up."""
+        if self.listed and self.listed.kubeconfig:
+            return Path(self.listed.kubeconfig).expanduser().absolute()
         return self.state / "kubeconfig"
 
     def hosts(self) -> dict[str, dict[str, Any]]:
         """Return the inventory's variables of each node, as Ansible would see them."""
+        if self.listed:
+            return ordinary.reach(self.listed, self.spec)
         rows = [vars(machine) for machine in machines.load(self.state)]
         return builder.build(self.spec, rows, state=str(self.state), bundle=str(paths.bundle())).hosts
 
@@ -84,24 +94,30 @@ class Job:
 def find(inventory: str) -> Path:
     """Return the cluster file meant by ``--inventory``: a path, or the name of a folder under ``inventories/``."""
     given = Path(inventory)
-    for candidate in (given, given / "cluster.yml", paths.inventories() / inventory / "cluster.yml"):
+    inside = [given / name for name in ("cluster.yml", *ordinary.NAMES)]
+    for candidate in (given, *inside, paths.inventories() / inventory / "cluster.yml"):
         if candidate.is_file():
             return candidate.absolute()
     known = sorted(folder.parent.name for folder in paths.inventories().glob("*/cluster.yml"))
     raise InputError(
-        f"no cluster file: {inventory!r} is neither a file nor a folder with cluster.yml nor a name under "
-        f"{paths.inventories()}",
+        f"no cluster file: {inventory!r} is neither a file nor a folder with cluster.yml or an inventory "
+        f"({', '.join(ordinary.NAMES)}) nor a name under {paths.inventories()}",
         fix=f"names there: {', '.join(known)}",
     )
 
 
 def read(inventory: str, ui: Ui, *, assume_yes: bool = False) -> Job:
-    """Read the cluster file; raise InputError that lists every problem in it."""
+    """Read the cluster file, or an ordinary Ansible inventory; raise InputError that lists every problem in it."""
     file = find(inventory)
+    what = "cluster file"
     try:
+        if ordinary.is_one(file):
+            what = "inventory"
+            listed = ordinary.read(file)
+            return Job(file, listed.spec, ui, assume_yes, listed)
         return Job(file, spec_module.read(file), ui, assume_yes)
     except SpecError as error:
-        raise InputError(f"the cluster file has {len(error.problems)} problem(s):\n{error}") from error
+        raise InputError(f"the {what} has {len(error.problems)} problem(s):\n{error}") from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}", fix="check the path and its permissions") from error
 
@@ -111,4 +127,7 @@ def ssh_argv(variables: dict[str, Any]) -> Sequence[str]:
     argv = ["ssh", *shlex.split(variables.get("ansible_ssh_common_args", ""))]
     if key := variables.get("ansible_ssh_private_key_file"):
         argv += ["-i", key]
-    return [*argv, "-p", str(variables["ansible_port"]), f"{variables['ansible_user']}@{variables['ansible_host']}"]
+    if port := variables.get("ansible_port"):
+        argv += ["-p", str(port)]
+    user = variables.get("ansible_user")
+    return [*argv, f"{user}@{variables['ansible_host']}" if user else str(variables["ansible_host"])]

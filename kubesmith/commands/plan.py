@@ -34,7 +34,7 @@ def run(job: Job, *, exit_code: bool = False) -> int:
             limit = ",".join(["localhost", *ready]) if absent else ""
             outcome = execute.playbook(
                 "kubesmith.cluster.site",
-                inventory=job.file,
+                inventory=job.inventory,
                 state=job.state,
                 ui=job.ui,
                 check=True,

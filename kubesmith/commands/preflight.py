@@ -67,7 +67,7 @@ def look(job: Job) -> tuple[list[Finding], list[Node]]:
 
     result = execute.playbook(
         "kubesmith.cluster.preflight",
-        inventory=job.file,
+        inventory=job.inventory,
         state=job.state,
         ui=job.ui,
         kept_in="preflights",

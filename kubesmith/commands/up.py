@@ -77,7 +77,7 @@ def _cluster(job: Job, phases: frozenset[str]) -> int:
         if not (paths.bundle() / "bundle.json").exists():
             raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
         result = execute.playbook(
-            "kubesmith.cluster.site", inventory=job.file, state=job.state, ui=job.ui, tags=tags(phases)
+            "kubesmith.cluster.site", inventory=job.inventory, state=job.state, ui=job.ui, tags=tags(phases)
         )
         if not result.ok:
             report.write(report.of(job, tasks=result.hosts, failure=_explain(job, result)), target)
@@ -85,7 +85,7 @@ def _cluster(job: Job, phases: frozenset[str]) -> int:
     verdict: verify.Verdict | None = None
     if "verify" in phases:
         with job.ui.phase("verify", "Verify") as progress:
-            verdict = verify.run(job.file, target, progress=progress)
+            verdict = verify.run(job.inventory, target, progress=progress)
             progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed"
         if verdict.failed:
             verify.show(verdict, job.ui.console)

@@ -17,7 +17,7 @@ def run(job: Job, *, wait: float | None, count: int) -> int:
         raise InputError(f"cluster {job.spec.cluster.name} has no machines", fix="python3 runner.py up")
     target = report.folder(job.state)
     with job.ui.phase("verify", "Verify") as progress:
-        verdict = verify.run(job.file, target, progress=progress, wait=wait, count=count)
+        verdict = verify.run(job.inventory, target, progress=progress, wait=wait, count=count)
         progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed, {len(verdict.skipped)} skipped"
     report.write(report.of(job, verdict=verdict), target)
     if job.ui.as_json:
