@@ -20,6 +20,7 @@ from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
+WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle"}
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 VERBS = {
     "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
@@ -169,10 +170,12 @@ def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
 
 def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
+    ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
+    # A file with mistakes is told before anything that takes time is loaded.
+    work = None if given.verb in WITHOUT_CLUSTER else job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
     from kubesmith.commands import files, gather, machines, plan, preflight, up, verify, wait  # noqa: PLC0415
 
-    ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
     if given.verb == "completion":
         print(completion.script(parser(), given.shell))
         return 0
@@ -183,7 +186,7 @@ def dispatch(given: argparse.Namespace) -> int:
     if given.verb == "bundle":
         return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()
-    work = job.read(given.inventory, ui, assume_yes=given.yes)
+    assert work is not None
     verbs: dict[str, Callable[[], int]] = {
         "up": lambda: plan.run(work) if given.check else up.run(work, phases=phases),
         "plan": lambda: plan.run(work, exit_code=given.exit_code),
