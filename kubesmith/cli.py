@@ -109,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
     target = made["import"].add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)"
     )
+    made["import"].add_argument(
+        "--lab", action="store_true", help="the same cluster on container nodes of this machine, to rehearse with"
+    )
     for path in (output, folder, source, target):
         completion.of(path, "files")
     made["completion"].add_argument("shell", choices=completion.SHELLS)
@@ -182,7 +185,7 @@ def dispatch(given: argparse.Namespace) -> int:
     if given.verb == "schema":
         return files.schema()
     if given.verb == "import":
-        return files.import_kubespray(given.path, given.output, ui)
+        return files.import_kubespray(given.path, given.output, ui, lab=given.lab)
     if given.verb == "bundle":
         return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()

@@ -36,6 +36,13 @@ NETWORK = {
     "dns_domain": "dns_domain",
     "cluster_name": "dns_domain",  # kubespray's name for the same; its own default of dns_domain
 }
+KUBELET = {
+    "kubelet_max_pods": "maxPods",
+    "kubelet_pod_pids_limit": "podPidsLimit",
+    "kubelet_event_record_qps": "eventRecordQPS",
+    "kubelet_image_gc_high_threshold": "imageGCHighThresholdPercent",
+    "kubelet_image_gc_low_threshold": "imageGCLowThresholdPercent",
+}
 HOST_HANDLED = {"ansible_host", "ip", "access_ip", "ansible_user", "ansible_port", "node_labels", "node_taints"}
 HOST_HANDLED |= {"ansible_ssh_private_key_file", "ansible_become", "etcd_member_name", "ansible_ssh_user"}
 
@@ -55,9 +62,10 @@ class Imported:
         return body
 
 
-def read(path: Path) -> Imported:
+def read(path: Path, *, lab: bool = False) -> Imported:
     """Import the inventory at ``path`` (a file, or a folder with inventory.ini or hosts.yaml and group_vars).
 
+    With ``lab`` the file describes the same cluster on container nodes of this machine, to rehearse with.
     Raises InputError if it is no inventory, has no control plane, or gives values that no cluster file may hold.
     """
     listing = _listing(_source(path))
@@ -77,8 +85,21 @@ def read(path: Path) -> Imported:
     _both_roles(imported, planes, workers)
     _groups(imported, listing)
     _leftovers(imported, shared)
+    if lab:
+        _as_lab(imported)
     _validated(imported, path)
     return imported
+
+
+def _as_lab(imported: Imported) -> None:
+    """Leave out where the machines are: the lab makes its own, and finds them addresses."""
+    imported.data |= {"provider": "podman", "lab": True}
+    imported.data.pop("access", None)
+    elsewhere = {"address", "host", "port", "user"}
+    imported.data["nodes"] = [
+        {key: value for key, value in node.items() if key not in elsewhere} for node in imported.data["nodes"]
+    ]
+    imported.translated.append("addresses and access of the nodes: the lab makes its own machines")
 
 
 def _source(path: Path) -> Path:
@@ -159,10 +180,23 @@ def _top(imported: Imported, shared: dict[str, Any], path: Path) -> None:
     if network:
         imported.data["network"] = network
     _access(imported, shared)
-    names = shared.get("supplementary_addresses_in_ssl_keys")
-    if names:
-        imported.data["kubeadm"] = {"cert_sans": list(names)}
+    _kubeadm(imported, shared)
+
+
+def _kubeadm(imported: Imported, shared: Mapping[str, Any]) -> None:
+    kubeadm: dict[str, Any] = {}
+    if names := shared.get("supplementary_addresses_in_ssl_keys"):
+        kubeadm["cert_sans"] = list(names)
         imported.kept.append("supplementary_addresses_in_ssl_keys → kubeadm.cert_sans")
+    if kubelet := {ours: shared[theirs] for theirs, ours in KUBELET.items() if theirs in shared}:
+        kubeadm["kubelet"] = kubelet
+        imported.kept += [
+            f"{theirs}: {shared[theirs]} → kubeadm.kubelet.{ours}"
+            for theirs, ours in KUBELET.items()
+            if theirs in shared
+        ]
+    if kubeadm:
+        imported.data["kubeadm"] = kubeadm
 
 
 def _version(imported: Imported, theirs: object) -> str:
@@ -263,7 +297,9 @@ def _groups(imported: Imported, listing: Mapping[str, Any]) -> None:
 
 
 def _leftovers(imported: Imported, shared: Mapping[str, Any]) -> None:
-    handled: set[str] = HOST_HANDLED | set(NETWORK) | {"kube_version", "kube_network_plugin", "kube_proxy_mode"}
+    handled: set[str] = (
+        HOST_HANDLED | set(NETWORK) | set(KUBELET) | {"kube_version", "kube_network_plugin", "kube_proxy_mode"}
+    )
     handled |= {"calico_vxlan_mode", "calico_ipip_mode", "calico_mtu", "supplementary_addresses_in_ssl_keys"}
     handled |= {"ansible_local"}  # Ansible's own, in every listing
     imported.ignored += [f"{name}: {_short(shared[name])}" for name in sorted(set(shared) - handled)]

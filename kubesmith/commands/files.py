@@ -22,11 +22,14 @@ def schema() -> int:
     return 0
 
 
-def import_kubespray(path: Path, output: Path | None, ui: Ui) -> int:
-    """Write the cluster file that a kubespray inventory amounts to, and say what became of its settings."""
+def import_kubespray(path: Path, output: Path | None, ui: Ui, *, lab: bool = False) -> int:
+    """Write the cluster file that a kubespray inventory amounts to, and say what became of its settings.
+
+    With ``lab``, a file for the same cluster on container nodes of this machine.
+    """
     if output is not None and output.exists():
         raise InputError(f"{output} exists", fix="name a file that does not, or move that one away")
-    imported = kubespray.read(path)
+    imported = kubespray.read(path, lab=lab)
     if output is None:
         sys.stdout.write(imported.text())
     else:
