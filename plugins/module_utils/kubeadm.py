@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, journal, run
 
 ADMIN = "/etc/kubernetes/admin.conf"
@@ -108,6 +110,16 @@ def redact(text: str, *secrets: str) -> str:
         if secret:
             text = text.replace(secret, "<redacted>")
     return text
+
+
+def write_patches(folder: Path, patches: Mapping[str, Any]) -> None:
+    """Write the patches, and remove any other file that kubeadm would take for one."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    wanted = {folder / f"{name}.json": json.dumps(patch, indent=2) + "\n" for name, patch in patches.items()}
+    for path, text in wanted.items():
+        files.put(path, text, 0o600)
+    for path in set(folder.iterdir()) - set(wanted):
+        path.unlink()
 
 
 def registration(

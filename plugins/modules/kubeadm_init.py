@@ -34,6 +34,11 @@ options:
     description: Where the patches are kept on the host.
     type: path
     default: /etc/kubernetes/patches
+  encryption:
+    description:
+      - Where an EncryptionConfiguration with a random key of its own is kept on the host. One that is there stays.
+      - The API server must be told of it in O(config). If left out, none is written.
+    type: path
   timeout:
     description: Seconds that C(kubeadm init), or the API server of a complete control plane, may take.
     type: int
@@ -66,9 +71,10 @@ actions:
   sample: ["kubeadm init"]
 """
 
+import base64
 import json
+import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +95,7 @@ def main() -> None:
             "path": {"type": "path", "default": "/etc/kubernetes/kubeadm.yml"},
             "patches": {"type": "dict", "default": {}},
             "patches_folder": {"type": "path", "default": "/etc/kubernetes/patches"},
+            "encryption": {"type": "path"},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -114,7 +121,9 @@ def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
     actions = ["kubeadm init"] if member == kubeadm.ABSENT else ["kubeadm reset", "kubeadm init"]
     validate(config, path, module.check_mode)
     if not module.check_mode:
-        write_patches(Path(module.params["patches_folder"]), module.params["patches"])
+        if module.params["encryption"]:
+            write_encryption(Path(module.params["encryption"]))
+        kubeadm.write_patches(Path(module.params["patches_folder"]), module.params["patches"])
         if member == kubeadm.PARTIAL:
             clean()
         init(path, timeout, handle)
@@ -134,14 +143,18 @@ def validate(config: str, path: str, check_mode: bool) -> None:
         files.remove(TRIAL)
 
 
-def write_patches(folder: Path, patches: Mapping[str, Any]) -> None:
-    """Write the patches, and remove any other file that kubeadm would take for one."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    wanted = {folder / f"{name}.json": json.dumps(patch, indent=2) + "\n" for name, patch in patches.items()}
-    for path, text in wanted.items():
-        files.put(path, text, 0o600)
-    for path in set(folder.iterdir()) - set(wanted):
-        path.unlink()
+def write_encryption(path: Path) -> None:
+    """Write an EncryptionConfiguration with a new key, unless there is one: without its key, data is lost."""
+    if path.exists():
+        return
+    key = {"name": "key1", "secret": base64.b64encode(os.urandom(32)).decode()}
+    config = {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [{"resources": ["secrets"], "providers": [{"secretbox": {"keys": [key]}}, {"identity": {}}]}],
+    }
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.put(path, json.dumps(config, indent=2) + "\n", 0o600)
 
 
 def finish(found: str, path: str, timeout: int, check_mode: bool, handle: int) -> list[str]:

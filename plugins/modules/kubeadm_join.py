@@ -52,6 +52,12 @@ options:
     description: Further arguments of the kubelet, each name with its value.
     type: dict
     default: {}
+  patches:
+    description:
+      - Patches of what kubeadm writes on the host, by kubeadm's own file name without its suffix V(.json).
+      - They are the only files of C(/etc/kubernetes/patches).
+    type: dict
+    default: {}
   timeout:
     description: Seconds that the join may take.
     type: int
@@ -97,6 +103,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils import files, ku
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
 CONFIG = "/run/kubesmith-join.json"
+PATCHES = Path("/etc/kubernetes/patches")
 STATIC_PODS = Path("/etc/kubernetes/manifests")
 
 
@@ -120,6 +127,7 @@ def configuration(wanted: Mapping[str, Any]) -> dict[str, Any]:
             wanted["ignore_preflight_errors"],
             wanted["kubelet_extra_args"],
         ),
+        **({"patches": {"directory": str(PATCHES)}} if wanted.get("patches") else {}),
         "timeouts": {"discovery": f"{wanted['timeout']}s", "tlsBootstrap": f"{wanted['timeout']}s"},
     }
 
@@ -136,6 +144,8 @@ def refuse_incomplete(wanted: Mapping[str, Any]) -> None:
 
 def join(wanted: Mapping[str, Any], handle: int) -> None:
     """Run ``kubeadm join``; CommandError with its first error and the kubelet's journal when it fails."""
+    if wanted.get("patches"):
+        kubeadm.write_patches(PATCHES, wanted["patches"])
     files.put(CONFIG, json.dumps(configuration(wanted)), 0o600)
     STATIC_PODS.mkdir(parents=True, exist_ok=True)  # without it the kubelet logs an error every second
     try:
@@ -191,6 +201,7 @@ def main() -> None:
             "taints": {"type": "list", "elements": "str", "default": []},
             "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
             "kubelet_extra_args": {"type": "dict", "default": {}},
+            "patches": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 180},
         },
         supports_check_mode=True,

@@ -113,6 +113,11 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "kubeadm_master_kubeconfig": f"{state}/kubeconfig",
         "kubeadm_master_kubelet_config": _kubelet(spec, container),
         "kubeadm_master_proxy_config": _proxy(spec, container),
+        "kubeadm_master_patches": dict(spec.kubeadm.patches),
+        "kubeadm_worker_patches": {
+            target: patch for target, patch in spec.kubeadm.patches.items() if target.startswith("kubeletconfiguration")
+        },
+        "kubeadm_master_features": spec.features.model_dump(include={"audit_log", "encrypt_secrets"}),
         "calico_pod_cidr": network.pods,
         "calico_encapsulation": network.calico.encapsulation,
         "calico_mtu": network.calico.mtu,
@@ -124,6 +129,8 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         # It looks for the kernel's configuration and modules, which are the host's, and refuses cgroups v1.
         for role in ("kubeadm_master", "kubeadm_worker"):
             variables[f"{role}_ignore_preflight_errors"] = ["SystemVerification"]
+    if spec.features.schedule_control_planes:
+        variables["kubeadm_master_taints"] = []
     if spec.cluster.endpoint:
         variables["kubeadm_master_endpoint"] = f"{spec.cluster.endpoint}:6443"
     for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico"):

@@ -23,8 +23,10 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 
 PLANES, WORKERS = "kube_control_plane", "kube_node"
 ROLES = ("containerd", "kubeadm_master", "kubeadm_worker", "calico")
-OWN = ("kubesmith_cluster", "kubesmith_kubernetes", "kubesmith_state", "kubesmith_container_node")
-OWN = (*OWN, "kubesmith_node_address", "kubesmith_lab")
+OWN = (
+    *("kubesmith_cluster", "kubesmith_kubernetes", "kubesmith_state", "kubesmith_container_node"),
+    *("kubesmith_node_address", "kubesmith_verify_image"),
+)
 TYPO = 0.92  # so near to one of our variables that it cannot be somebody else's
 SHARED: tuple[tuple[str, Path], ...] = (
     ("kubeadm_master_cluster_name", ("cluster", "name")),
@@ -195,7 +197,8 @@ def _plain(key: str, value: Any) -> Any:
 
 def _renamed(problem: Problem, names: Mapping[Path, Path], data: Mapping[str, Any]) -> Problem:
     """Return a problem under the inventory's own names."""
-    path, rest = problem.path, ()
+    path = problem.path
+    rest: Path = ()
     while path and path not in names:
         path, rest = path[:-1], (path[-1], *rest)
     message, hint = problem.message, problem.hint
@@ -309,7 +312,8 @@ def _twice(text: str, file: str) -> Iterator[Problem]:
         except SpecError as error:
             yield from (problem for problem in error.problems if problem.message.startswith("is given twice"))
         return
-    section, seen = "", {}
+    section = ""
+    seen: dict[tuple[str, str], int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         if line.strip().startswith("["):

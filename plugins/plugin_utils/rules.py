@@ -149,6 +149,40 @@ def endpoint_apart(spec: Spec) -> Broken:
             )
 
 
+TAINT = "node-role.kubernetes.io/control-plane"
+
+
+def features_go_together(spec: Spec) -> Broken:
+    """A feature that another setting excludes is not taken beside it."""
+    scheduled = spec.features.schedule_control_planes
+    for index, node in enumerate(spec.nodes):
+        group = spec.groups.get(node.group or "")
+        taints = (*node.taints, *(group.taints if group else ()))
+        if (
+            scheduled
+            and node.role == "control-plane"
+            and any(taint.split("=")[0].split(":")[0] == TAINT for taint in taints)
+        ):
+            yield (
+                ("features", "schedule_control_planes"),
+                f"excludes the taint {TAINT} of nodes[{index}] {node.name}",
+                "take one of the two away",
+            )
+    given = spec.features.audit_log or spec.features.encrypt_secrets
+    for target in spec.kubeadm.patches:
+        if given and target.startswith("kube-apiserver") and target.endswith("+json"):
+            path: Path = ("kubeadm", "patches", target)
+            for step in spec.kubeadm.patches[target]:
+                if str(step.get("path", "")).rstrip("/") in WHOLE and step["op"] in ("replace", "remove"):
+                    what = "features.audit_log and features.encrypt_secrets"
+                    yield path, f"{step['op']} of {step['path']} undoes {what}", "use op: add, with a path ending in /-"
+
+
+WHOLE = (  # lists into which kubeadm writes a feature's arguments and folders
+    *("/spec", "/spec/volumes", "/spec/containers", "/spec/containers/0"),
+    *("/spec/containers/0/command", "/spec/containers/0/volumeMounts"),
+)
+
 RULES: tuple[Callable[[Spec], Broken], ...] = (
     ranges_overlap,
     ranges_large_enough,
@@ -158,4 +192,5 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     nodes_listed_or_counted,
     groups_exist,
     endpoint_apart,
+    features_go_together,
 )

@@ -37,6 +37,13 @@ DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9
 QUALIFIED = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 TAINT = re.compile(QUALIFIED.pattern + r"(=[-A-Za-z0-9_.]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
+PATCHED = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    *("kubeletconfiguration", "corednsdeployment"),
+)
+PATCH = re.compile(rf"({'|'.join(PATCHED)})[0-9a-zA-Z-]*(\+(?P<kind>strategic|merge|json))?")
+PATCH_RULE = f"a target is one of {', '.join(PATCHED)}, then, if wanted, +strategic, +merge or +json"
+OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
@@ -203,6 +210,33 @@ class Access(Part):
     known_hosts: Optional[str] = Field(None, description="File with the machines' host keys; ~/.ssh/known_hosts.")
 
 
+def _patches(value: dict[str, Any]) -> dict[str, Any]:
+    for target, patch in value.items():
+        found = PATCH.fullmatch(target)
+        if found is None:
+            near = difflib.get_close_matches(target.partition("+")[0][:80], PATCHED, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"names {shown(target)}, which kubeadm cannot patch: {PATCH_RULE}{hint}")
+        is_list = isinstance(patch, list)
+        if is_list != (found["kind"] == "json") or not isinstance(patch, (dict, list)):
+            wanted = "a list of operations" if found["kind"] == "json" else "a mapping (a list goes with +json)"
+            raise ValueError(f"has {shown(patch)} for {target}, which takes {wanted}")
+        for step in patch if is_list else ():
+            if not isinstance(step, dict) or step.get("op") not in OPERATIONS or "path" not in step:
+                raise ValueError(
+                    f"has {shown(step)} for {target}, which is no operation with 'op' and 'path' (RFC 6902)"
+                )
+    return value
+
+
+class Features(Part):
+    """What the cluster does beyond the usual, chosen when it is made."""
+
+    audit_log: bool = Field(False, description="The API server writes down who changed what, on the control plane.")
+    encrypt_secrets: bool = Field(False, description="Secrets are encrypted in etcd, by a key made on the node.")
+    schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
+
+
 class Kubeadm(Part):
     """Settings handed to kubeadm's configuration as they are."""
 
@@ -210,6 +244,10 @@ class Kubeadm(Part):
     proxy: dict[str, Any] = Field(default_factory=dict, description="Merged into KubeProxyConfiguration.")
     cert_sans: tuple[Annotated[str, _matching(HOST, "is not a host name or address")], ...] = Field(
         (), strict=False, description="Further names and addresses in the API server's certificate."
+    )
+    patches: Annotated[dict[str, Any], AfterValidator(_patches)] = Field(
+        default_factory=dict,
+        description="kubeadm's own patches, by target such as kube-apiserver, etcd+json, kubeletconfiguration+merge.",
     )
 
 
@@ -235,6 +273,7 @@ class Spec(Part):
     runtime: Runtime = Field(default_factory=Runtime)
     bundle: Bundle = Field(default_factory=Bundle)
     access: Access = Field(default_factory=Access)
+    features: Features = Field(default_factory=Features)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
 
     def machines(self) -> tuple[Node, ...]:

@@ -99,6 +99,14 @@ def test_kubelets_are_configured_alike(cluster):
     assert {node: (config["clusterDNS"], config["clusterDomain"]) for node, config in live.items()} == wanted
 
 
+def test_audit_log_is_written(control_plane, facts):
+    """D13: the API server writes its audit log, if the inventory wants that"""
+    if not control_plane.variables.get("kubeadm_master_features", {}).get("audit_log"):
+        pytest.skip("the inventory does not want it")
+    assert facts["audit_age"] is not None, "there is no audit log, or it is empty"
+    assert facts["audit_age"] < 600, "kubelets report every five minutes at least, and that is a change"
+
+
 def test_newcomers_find_the_cluster(control_plane, facts):
     """D9: cluster-info can be read without credentials and holds the cluster's CA"""
     code, body = facts["cluster_info"]

@@ -1,5 +1,7 @@
 """E: is etcd healthy, and closed to strangers?"""
 
+import pytest
+
 GIB = 1024**3
 
 
@@ -25,6 +27,13 @@ def test_etcd_agrees_on_a_leader(control_plane, facts):
 def test_etcd_raises_no_alarm(control_plane, facts):
     """E4: etcd has no alarm"""
     assert facts["etcd_alarms"].get("alarms", []) == []
+
+
+def test_secrets_are_encrypted(control_plane, facts):
+    """E8: no secret stands in etcd unencrypted, if the inventory wants that"""
+    if not control_plane.variables.get("kubeadm_master_features", {}).get("encrypt_secrets"):
+        pytest.skip("the inventory does not want it")
+    assert facts["plain_secrets"] == []
 
 
 def test_etcd_refuses_strangers(control_plane, facts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import os
@@ -303,6 +304,19 @@ def etcd(*arguments: str) -> Any:
     return json.loads(run("etcdctl", "--endpoints=https://127.0.0.1:2379", *keys, "-w", "json", *arguments))
 
 
+def plain_secrets() -> list[str]:
+    """Return the keys of secrets that stand in etcd as they are; their values stay here."""
+    rows = etcd("get", "/registry/secrets/", "--prefix").get("kvs", [])
+    plain = [row for row in rows if not base64.b64decode(row.get("value", "")).startswith(b"k8s:enc:")]
+    return [base64.b64decode(row["key"]).decode() for row in plain]
+
+
+def audit_age() -> float | None:
+    """Return for how many seconds the API server has written nothing into its audit log; None where there is none."""
+    log = Path("/var/log/kubernetes/audit/audit.log")
+    return time.time() - log.stat().st_mtime if log.exists() and log.stat().st_size else None
+
+
 def pause_wanted() -> str:
     """Return the pause image that this kubeadm would use."""
     version = kubelet_version()
@@ -333,6 +347,8 @@ def control_plane(address: str) -> dict[str, Any]:
         "etcd_health": lambda: etcd("endpoint", "health", "--cluster"),
         "etcd_members": lambda: etcd("member", "list"),
         "etcd_status": lambda: etcd("endpoint", "status", "--cluster"),
+        "plain_secrets": plain_secrets,
+        "audit_age": audit_age,
         "etcd_alarms": lambda: etcd("alarm", "list"),
         "etcd_without_certificate": lambda: http(f"https://{address}:2379/health")[0],
         "api_anonymous": lambda: http(f"https://{address}:6443/api/v1/secrets")[0],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils import load, spec
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory, load, spec
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 
 INVENTORIES = Path(__file__).parents[3] / "inventories"
@@ -271,7 +271,7 @@ lab: 1
         LAB + '"qu\\nx": 1\n',
         [
             "f:3:1: 'qu\\nx': is not a known setting; settings here are access, bundle, cluster, control_planes, "
-            "groups, kubeadm, lab, network, nodes, plugin, provider, runtime, workers"
+            "features, groups, kubeadm, lab, network, nodes, plugin, provider, runtime, workers"
         ],
     ),
 }
@@ -293,3 +293,59 @@ def test_five_thousand_nodes_are_read() -> None:
 
 def test_a_mistake_in_every_one_of_five_thousand_nodes_is_cut_short() -> None:
     assert len(sentences(big(5000).replace("address:", "adress:"))) == 200
+
+
+PATCHES = "cluster: {name: a}\nprovider: podman\nworkers: 1\nkubeadm:\n  patches:\n    "
+
+
+@pytest.mark.parametrize(
+    ("patch", "expected"),
+    [
+        ("kube-apiservr: {a: 1}", "did you mean kube-apiserver?"),
+        ("kubelet: {a: 1}", "which kubeadm cannot patch: a target is one of etcd, kube-apiserver"),
+        ("etcd+jsn: {a: 1}", "cannot patch"),
+        ("etcd: [1]", "has [1] for etcd, which takes a mapping (a list goes with +json)"),
+        ("etcd: 4", "has 4 for etcd, which takes a mapping"),
+        ("etcd+json: {a: 1}", "which takes a list of operations"),
+        ("etcd+json: [{op: put, path: /a}]", "which is no operation with 'op' and 'path'"),
+        ("etcd+json: [4]", "which is no operation"),
+    ],
+)
+def test_a_patch_that_kubeadm_would_refuse(patch: str, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.check(load.parse((PATCHES + patch).encode(), "f"), "f")
+    assert expected in str(caught.value)
+    assert str(caught.value).startswith("f:5:3: kubeadm.patches: ")
+
+
+def test_patches_and_features_become_variables_of_the_roles() -> None:
+    text = PATCHES + "{kubeletconfiguration+merge: {maxPods: 50}, etcd+json: [{op: add, path: /a, value: 1}]}\n"
+    made = spec.check(
+        load.parse((text + "features: {audit_log: true, schedule_control_planes: true}\n").encode(), "f"), "f"
+    )
+    variables = inventory.build(made, [], state="/s", bundle="/b").variables
+    assert set(variables["kubeadm_master_patches"]) == {"kubeletconfiguration+merge", "etcd+json"}
+    assert variables["kubeadm_worker_patches"] == {"kubeletconfiguration+merge": {"maxPods": 50}}
+    assert variables["kubeadm_master_features"] == {"audit_log": True, "encrypt_secrets": False}
+    assert variables["kubeadm_master_taints"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "features: {schedule_control_planes: true}\nprovider: podman\n"
+            "nodes: [{name: c, role: control-plane, taints: ['node-role.kubernetes.io/control-plane:NoSchedule']}]\n",
+            "f:2:12: features.schedule_control_planes: excludes the taint",
+        ),
+        (
+            "features: {audit_log: true}\nprovider: podman\n"
+            "kubeadm: {patches: {kube-apiserver+json: [{op: replace, path: /spec/volumes, value: []}]}}\n",
+            "replace of /spec/volumes undoes features.audit_log",
+        ),
+    ],
+)
+def test_a_feature_that_another_setting_excludes(text: str, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.check(load.parse(f"cluster: {{name: a}}\n{text}".encode(), "f"), "f")
+    assert expected in str(caught.value)
