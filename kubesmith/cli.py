@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -22,6 +26,17 @@ PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another pr
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
 WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle"}
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
+NOT_OURS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
+Number = TypeVar("Number", int, float)
 VERBS = {
     "up": "build the cluster, or finish and mend what is there, and verify it (the default)",
     "plan": "show what up would change on each node, and change nothing",
@@ -121,17 +136,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
-    return value
+    return _number(text, float, 86400.0, "seconds")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 1000")
-    return value
+    return _number(text, int, 1000, "times")
+
+
+def _number(text: str, kind: Callable[[str], Number], most: Number, unit: str) -> Number:
+    with contextlib.suppress(ValueError):
+        value = kind(text)
+        if 0 < value <= most:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0 and up to {most:g}")
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -227,25 +244,31 @@ def _bundle(given: argparse.Namespace, ui: Ui) -> int:
 def _phases(given: argparse.Namespace) -> frozenset[str]:
     """Return the phases that ``up`` is to carry out."""
     first, only = getattr(given, "from"), given.only or ()
-    if given.check and (first or given.to or only):
+    if given.check and (first is not None or given.to is not None or only):
         raise InputError("--check looks at the whole way", fix="leave out --from, --to and --only")
     return chosen(first=first, last=given.to, only=only, skip=("preflight",) if given.skip_preflight else ())
+
+
+def _with_inventory(fix: str, inventory: str) -> str:
+    """Return a remedy whose commands name the inventory that this one named: who raised it did not know."""
+    return fix if inventory == "lab" else fix.replace(f"{manual.RUN} ", f"{manual.RUN} -i {shlex.quote(inventory)} ")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the only place where an error becomes words and an exit code."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    given = argparse.Namespace(json=False)
+    given = argparse.Namespace(json=False, inventory="lab")
     try:
         given = arguments(sys.argv[1:] if words is None else words)
         return dispatch(given)
     except KubesmithError as error:
+        fix = _with_inventory(error.fix, given.inventory)
         if given.json:
-            row = {"event": "error", "message": str(error), "fix": error.fix, "code": error.exit_code}
+            row = {"event": "error", "message": str(error), "fix": fix, "code": error.exit_code}
             print(json.dumps(row), flush=True)
         console.print(Text(str(error), "red"), soft_wrap=True)
-        if error.fix:
-            console.print(Text(f"→ {error.fix}"), soft_wrap=True)
+        if fix:
+            console.print(Text(f"→ {fix}"), soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
@@ -253,12 +276,23 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
-        log = paths.make_private(paths.cache()) / "bug.log"
-        log.write_text(traceback.format_exc())
-        console.print(Text(f"a bug of ours: {traceback.format_exc(limit=0).strip()}", "red"), soft_wrap=True)
-        console.print(f"→ please report it with {log}", soft_wrap=True)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NOT_OURS:
+            console.print(Text(f"{error.filename or 'a file'}: {error.strerror}", "red"), soft_wrap=True)
+            return 1
+        console.print(Text(f"a bug of ours: {type(error).__name__}: {error}", "red"), soft_wrap=True)
+        console.print(f"→ please report it with {_bug_log(traceback.format_exc())}", soft_wrap=True)
         return EXIT_BUG
+
+
+def _bug_log(text: str) -> str:
+    """Keep a traceback in a file and return where; the traceback itself where nothing can be written."""
+    try:
+        log = paths.make_private(paths.cache()) / "bug.log"
+        log.write_text(text)
+    except (OSError, KubesmithError):
+        return f"this:\n{text}"
+    return str(log)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,14 @@ def _run(job: Job, hosts: Sequence[str], variables: Mapping[str, Any]) -> dict[s
         )
     except KubesmithError as error:
         return {"": str(error)}
-    return {failure.host: _first_line(failure.message) for failure in result.failures}
+    return {failure.host: _reason(failure.message) for failure in result.failures}
+
+
+def _reason(text: str) -> str:
+    """Return a failure's first line, without the words that Ansible puts before it."""
+    if ".not-made.invalid" in text:
+        return "its machine has not been made"
+    return _first_line(text).removeprefix("Task failed: ")
 
 
 def _first_line(text: str) -> str:
@@ -125,8 +132,9 @@ def cluster_objects(kubeconfig: Path, found: Evidence) -> Iterator[tuple[str, st
 
 def _kubectl(kubeconfig: Path, *arguments: str) -> str:
     command = [kube.binary(), *arguments, "--request-timeout=10s"]
+    environment = kube.environment(kubeconfig)
     done = subprocess.run(
-        command, env=kube.environment(kubeconfig), capture_output=True, text=True, check=False, timeout=30
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30
     )
     if done.returncode and not done.stdout:
         raise KubesmithError(f"kubectl {arguments[0]}: {_first_line(done.stderr) or 'no answer'}")
@@ -139,7 +147,7 @@ def redactor(job: Job) -> Redactor:
     if job.kubeconfig.exists():
         values.update(private.kubeconfig_values(job.kubeconfig.read_text()))
         # An API server that is down: the nodes took out what they could see, and what looks like a secret goes anyway.
-        with contextlib.suppress(KubesmithError, subprocess.TimeoutExpired):
+        with contextlib.suppress(KubesmithError, subprocess.TimeoutExpired, ValueError):
             values |= private.from_kubectl(_kubectl(job.kubeconfig, "get", "secrets", "-A", "-o", "json"))
     for key in job.state.glob("id_*"):
         values.update([] if key.suffix == ".pub" else [key.read_text()])

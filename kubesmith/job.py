@@ -58,6 +58,16 @@ class Job:
         rows = [vars(machine) for machine in machines.load(self.state)]
         return builder.build(self.spec, rows, state=str(self.state), bundle=str(paths.bundle())).hosts
 
+    def not_made(self) -> list[str]:
+        """Return the nodes whose machines the provider has not made; none where machines are not its business."""
+        there = {machine.name for machine in machines.load(self.state)}
+        return [node.name for node in self.spec.machines() if self.spec.provider != "ssh" and node.name not in there]
+
+    def require_machines(self) -> None:
+        """Raise InputError if there is no machine at all."""
+        if len(self.not_made()) == len(self.spec.machines()):
+            raise InputError(f"cluster {self.spec.cluster.name} has no machines", fix="python3 runner.py up")
+
     def provider(self) -> Provider:
         """Return the provider of this cluster's machines."""
         wanted = [Wanted(node.name, node.role) for node in self.spec.machines()]

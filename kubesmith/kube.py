@@ -36,15 +36,20 @@ def environment(kubeconfig: Path) -> dict[str, str]:
 
 
 def get(kubeconfig: Path, arguments: Sequence[str]) -> dict[str, Any]:
-    """Return ``kubectl get ARGUMENTS -o json`` as a mapping; raise KubesmithError with kubectl's own words."""
+    """Return ``kubectl get ARGUMENTS -o json`` as a mapping; raise KubesmithError with kubectl's last words."""
     command = [binary(), "get", *arguments, "-o", "json", f"--request-timeout={TIMEOUT}s"]
     done = subprocess.run(command, env=environment(kubeconfig), capture_output=True, text=True, check=False)
     if done.returncode:
         raise KubesmithError(
-            f"kubectl get {' '.join(arguments)}: {done.stderr.strip()}", fix="python3 runner.py status"
+            f"kubectl get {' '.join(arguments)}: {last_line(done.stderr)}", fix="python3 runner.py status"
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something: kubectl logs its attempts before it tells the reason."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no answer")
 
 
 def client_certificate(kubeconfig: Path) -> str:

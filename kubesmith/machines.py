@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kubesmith.errors import InputError
+
 FILE = "machines.json"
 
 
@@ -41,8 +43,18 @@ def save(folder: Path, provider: str, machines: Sequence[Machine]) -> None:
 
 
 def load(folder: Path) -> list[Machine]:
-    """Read ``machines.json``; an absent file means that no machine was made: an empty list."""
+    """Read ``machines.json``; an absent file means that no machine was made: an empty list.
+
+    Raises InputError for a file that is not what a provider wrote.
+    """
     target = folder / FILE
     if not target.exists():
         return []
-    return [Machine(**machine) for machine in json.loads(target.read_text())["machines"]]
+    try:
+        return [Machine(**machine) for machine in json.loads(target.read_text())["machines"]]
+    except OSError as error:
+        raise InputError(f"cannot read {target}: {error.strerror}", fix="mend its permissions") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{target} is damaged: {error}", fix="python3 runner.py up --only nodes (writes it anew)"
+        ) from error

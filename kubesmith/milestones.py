@@ -28,7 +28,7 @@ def look(kubeconfig: Path, milestone: str, nodes: Sequence[str]) -> list[str]:
             return [f"the API server is not ready: {answer}"]
         items = kube.get(kubeconfig, [KINDS, "--all-namespaces"])["items"] if milestone != "api" else []
     except (KubesmithError, subprocess.TimeoutExpired) as error:
-        return [f"the API server does not answer: {_last_line(str(error))}"]
+        return [f"the API server does not answer: {kube.last_line(str(error))}"]
     return MILESTONES[milestone](items, nodes)
 
 
@@ -37,11 +37,7 @@ def _raw(kubeconfig: Path, path: str) -> str:
     done = subprocess.run(
         command, env=kube.environment(kubeconfig), capture_output=True, text=True, check=False, timeout=15
     )
-    return done.stdout.strip() if done.returncode == 0 else _last_line(done.stderr)
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no answer")
+    return done.stdout.strip() if done.returncode == 0 else kube.last_line(done.stderr)
 
 
 def _kind(items: Sequence[Item], kind: str, names: Sequence[str] = ()) -> list[Item]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from kubesmith.errors import InputError
+
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent
 INSTALLED = (PACKAGE / "_collections").is_dir()  # from a wheel rather than from a checkout
@@ -34,7 +36,13 @@ def bundle_recipes() -> Path:
 
 
 def make_private(folder: Path) -> Path:
-    """Create ``folder`` with mode 0700, parents included, and return it."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    """Create ``folder`` with mode 0700, parents included, and return it; raise InputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {folder}: {error.strerror}",
+            fix="mend its permissions, or set KUBESMITH_STATE and KUBESMITH_CACHE to folders of yours",
+        ) from error
     return folder

@@ -21,12 +21,14 @@ def chosen(
     Raises InputError for a name that is no phase, for ``only`` beside the other two, for an order that is reversed, and
     for a choice that leaves nothing to do.
     """
-    if only and (first or last):
-        raise _refused(f"--only {only[0]} and {'--from' if first else '--to'} {first or last} exclude each other")
+    if only and (first is not None or last is not None):
+        other = f"--from {first}" if first is not None else f"--to {last}"
+        raise _refused(f"--only {only[0]} and {other} exclude each other")
     if only:
         wanted = [phase for name in only for phase in _named(name)]
     else:
-        begin, end = _named(first or PHASES[0])[0], _named(last or PHASES[-1])[-1]
+        begin = _named(PHASES[0] if first is None else first)[0]
+        end = _named(PHASES[-1] if last is None else last)[-1]
         if PHASES.index(begin) > PHASES.index(end):
             raise _refused(f"--from {first or begin} comes after --to {last or end}")
         wanted = list(PHASES[PHASES.index(begin) : PHASES.index(end) + 1])

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+PLAIN_WIDTH = 160  # columns of a table where the output is no terminal
 ACTIVE_SHOWN = 12  # lines of running items on a terminal
 
 
@@ -47,6 +48,8 @@ class Ui:
         self.verbosity = verbosity
         # With --json, standard output carries events and results only; words for people go to standard error.
         self.console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console.width = PLAIN_WIDTH
         self.live = self.console.is_terminal and not as_json and not quiet and os.environ.get("TERM") != "dumb"
         self.one_line = threading.Lock()  # nodes are made by threads, and a text stream mixes their lines
         self.begun = time.monotonic()
@@ -62,7 +65,7 @@ class Ui:
     def line(self, text: str | Text, *, always: bool = False) -> None:
         """Write one line for people."""
         if always or not (self.quiet or self.as_json):
-            self.console.print(text)
+            self.console.print(text, soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str, title: str) -> Iterator[PhaseProgress]:
@@ -73,7 +76,7 @@ class Ui:
         try:
             with progress.showing():
                 yield progress
-            ok = True
+            ok = not progress.failed
         finally:
             seconds = time.monotonic() - progress.begun
             self.times.append(PhaseTime(name, progress.begun - self.begun, seconds, ok))
@@ -91,6 +94,7 @@ class PhaseProgress:
         self.title = title
         self.begun = time.monotonic()
         self.summary = ""
+        self.failed = False  # set by who carries on nevertheless
         self._lock = threading.Lock()
         self._shown = _Shown()
         self._spinner = Spinner("dots")

@@ -14,6 +14,7 @@ def run(job: Job, *, output: Path | None) -> int:
     """Write the file and say where it is and what is missing; return 1 if no node answered, else 0."""
     if output and not output.is_dir() and not output.parent.is_dir():
         raise InputError(f"there is no folder {output.parent}", fix="make it, or give another --output")
+    job.require_machines()
     found = gather.whole(job)
     with job.ui.phase("pack", "Pack, without secrets"):
         target = gather.pack(job, found, output=output)

@@ -28,7 +28,7 @@ def status(job: Job) -> int:
         nodes = report.nodes(job.kubeconfig)
         sick = _sick_pods(job)
     except KubesmithError as error:
-        trouble = str(error)
+        trouble = str(error) if job.kubeconfig.exists() else f"{error}; {error.fix}"
     good = not trouble and not sick and all(machine.state in ("running", "listed") for machine in machines)
     good = good and bool(nodes) and all(node.ready == "Ready" for node in nodes)
     if job.ui.as_json:

@@ -58,6 +58,7 @@ def before_up(job: Job) -> None:
 
 def look(job: Job) -> tuple[list[Finding], list[Node]]:
     """Return (findings, nodes that answered); a node that did not is a finding."""
+    hosts = job.hosts()
     nodes: list[Node] = []
 
     def collect(result: execute.TaskResult) -> None:
@@ -75,7 +76,6 @@ def look(job: Job) -> tuple[list[Finding], list[Node]]:
     )
     order = [node.name for node in job.spec.machines()]
     nodes.sort(key=lambda node: order.index(node.name))
-    hosts = job.hosts()
     silent = [_silent(failure, hosts.get(failure.host, {})) for failure in result.failures]
     return ordered(silent + judge(nodes, cluster(job)), order), nodes
 

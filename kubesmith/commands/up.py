@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kubesmith import bootstrap, digest, execute, machines, paths, report
+from kubesmith import bootstrap, digest, execute, paths, report
 from kubesmith.bundle import source
 from kubesmith.commands import preflight
 from kubesmith.errors import InputError
@@ -63,10 +63,9 @@ def _packages(job: Job, phases: frozenset[str], choice: source.Choice | None) ->
 
 def _made(job: Job, phases: frozenset[str]) -> None:
     """Raise InputError if a phase without ``nodes`` needs machines that the provider has not made."""
-    there = {machine.name for machine in machines.load(job.state)}
-    absent = [node.name for node in job.spec.machines() if node.name not in there]
+    absent = job.not_made()
     # Preflight tells it itself, beside all else that it finds.
-    if job.spec.provider != "ssh" and absent and phases - {"bundle"} and "preflight" not in phases:
+    if absent and phases - {"bundle"} and "preflight" not in phases:
         raise InputError(f"machines have not been made: {', '.join(absent)}", fix="python3 runner.py up --only nodes")
 
 
@@ -87,6 +86,7 @@ def _cluster(job: Job, phases: frozenset[str]) -> int:
         with job.ui.phase("verify", "Verify") as progress:
             verdict = verify.run(job.inventory, target, progress=progress)
             progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed"
+            progress.failed = bool(verdict.failed)
         if verdict.failed:
             verify.show(verdict, job.ui.console)
     made = report.of(job, tasks=result.hosts if result else None, verdict=verdict)

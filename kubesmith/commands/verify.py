@@ -6,19 +6,18 @@ import json
 from dataclasses import asdict
 
 from kubesmith import report
-from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.verify import run as verify
 
 
 def run(job: Job, *, wait: float | None, count: int) -> int:
     """Return 0 if all checks pass, ``count`` times in a row with ``wait`` seconds to get there; else 1."""
-    if job.spec.provider != "ssh" and not job.state.exists():
-        raise InputError(f"cluster {job.spec.cluster.name} has no machines", fix="python3 runner.py up")
+    job.require_machines()
     target = report.folder(job.state)
     with job.ui.phase("verify", "Verify") as progress:
         verdict = verify.run(job.inventory, target, progress=progress, wait=wait, count=count)
         progress.summary = f"{len(verdict.passed)} passed, {len(verdict.failed)} failed, {len(verdict.skipped)} skipped"
+        progress.failed = bool(verdict.failed)
     report.write(report.of(job, verdict=verdict), target)
     if job.ui.as_json:
         print(json.dumps(asdict(verdict), default=str))

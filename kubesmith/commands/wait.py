@@ -32,6 +32,7 @@ def run(job: Job, milestone: str, *, timeout: float = TIMEOUT) -> int:
             progress.update(milestone, lacking[0] + (f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""))
             time.sleep(min(INTERVAL, max(0.05, timeout - seconds)))
         progress.summary = f"{len(lacking)} lacking" if lacking else "reached"
+        progress.failed = bool(lacking)
     event = milestones.last_event(job.kubeconfig) if lacking and job.kubeconfig.exists() else ""
     _tell(job, milestone, seconds, lacking, event)
     return 1 if lacking else 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +216,44 @@ def test_a_reader_that_goes_away_makes_no_noise() -> None:
     done = subprocess.run(command, shell=True, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["verify", "gather", "wait-for api", "up --from workers", "ssh cp1"])
+@pytest.mark.parametrize("place", ["/proc/absent", "/etc/passwd", ""])
+def test_without_machines_one_sentence_says_so(
+    verb: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBESMITH_STATE", place or str(tmp_path))
+    assert cli.main(verb.split()) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "machine" in said[0]
+    assert said[1].startswith("→ python3 runner.py up")
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBESMITH_STATE", "/etc/passwd")
+    assert cli.main(["preflight"]) == 2
+    assert capsys.readouterr().err.startswith("cannot make the folder /etc/passwd/lab: Not a directory\n")
+
+
+def test_a_remedy_names_the_inventory_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBESMITH_STATE", str(tmp_path))
+    assert cli.main(["-i", "vagrant", "verify"]) == 2
+    assert capsys.readouterr().err.endswith("→ python3 runner.py -i vagrant up\n")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_file_that_cannot_be_written_is_no_bug(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_given: object) -> int:
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    monkeypatch.setattr(cli, "dispatch", fails)
+    assert cli.main(["status"]) == 1
+    assert capsys.readouterr().err == f"/some/file: {os.strerror(number)}\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kubesmith import machines
+from kubesmith.errors import InputError
 from kubesmith.machines import Machine
 
 ONE = Machine("cp1", "10.9.0.2", "127.0.0.1", 2201, "root", "/s/ssh_config", container=True)
@@ -34,3 +35,11 @@ def test_a_save_that_was_interrupted_does_not_widen_the_mode(tmp_path: Path, mon
     left.chmod(0o644)
     machines.save(tmp_path, "podman", [ONE])
     assert (tmp_path / machines.FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"machines": 3}', '{"machines": [{"name": "cp1"}]}'])
+def test_a_damaged_file_is_told_with_its_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / machines.FILE).write_text(text)
+    with pytest.raises(InputError, match=r"machines\.json is damaged: ") as refused:
+        machines.load(tmp_path)
+    assert "up --only nodes" in refused.value.fix
