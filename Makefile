@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: help lab test lint unit sanity collection molecule faults bench clean
+.PHONY: help lab test lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ faults: ## a lab of its own, broken in every known way; long, and not part of `t
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule
+
+man: ## the manual pages, docs/man, from the command line's parser
+	$(IN) python docs/man_page.py
 
 bench: ## times and task counts beside a plain shell script that does the same
 	$(IN) $(NEEDS) python -m bench.run

@@ -30,6 +30,7 @@ def lint(folder: Path) -> Iterator[Step]:
     yield Step("antsibull-docs", docs, {"ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections")})
     yield Step("antsibull-changelog", ("antsibull-changelog", "lint"))
     yield Step("docs: command line", ("python", "docs/cli_reference.py", "--check"))
+    yield Step("docs: manual pages", ("python", "docs/man_page.py", "--check"))
     yield Step("docs: links", ("mkdocs", "build", "--strict", "--site-dir", str(folder / "site")))
     missing = "" if shutil.which("shellcheck") else "shellcheck is not installed"
     yield Step("shellcheck", ("shellcheck", ".ci/run"), skip=missing)
