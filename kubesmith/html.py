@@ -32,15 +32,16 @@ def render(report: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], *, wh
         span=max(float(report["seconds"]), 0.001),
         calendar=_by_node(report["certificates"]),
         soon=SOON,
-        columns=_columns(checks),
+        columns=_columns(checks, [node["name"] for node in nodes]),
         matrix=_matrix(checks),
     )
 
 
-def _columns(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the nodes that have checks, in order of appearance, the cluster's own column last."""
-    names = list(dict.fromkeys(row["node"] for row in checks))
-    return [name for name in names if name != CLUSTER] + [CLUSTER] * (CLUSTER in names)
+def _columns(checks: Sequence[Mapping[str, Any]], order: Sequence[str]) -> list[str]:
+    """Return the nodes that have checks: those of ``order`` first, the cluster's own column last."""
+    names = {row["node"] for row in checks}
+    known = [name for name in order if name in names]
+    return known + sorted(names - {*known, CLUSTER}) + [CLUSTER] * (CLUSTER in names)
 
 
 def _by_node(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
