@@ -75,7 +75,7 @@ class Job:
         return make(
             self.spec,
             wanted,
-            avoid=[IPv4Network(network.pods), IPv4Network(network.services)],
+            avoid=[IPv4Network(text.partition(",")[0]) for text in (network.pods, network.services)],
             bundle=paths.bundle(),
         )
 

@@ -29,6 +29,7 @@ class Machine:
     ssh_user: str
     ssh_config: str
     container: bool = False
+    address6: str = ""
 
 
 def save(folder: Path, provider: str, machines: Sequence[Machine]) -> None:

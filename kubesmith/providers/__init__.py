@@ -18,7 +18,9 @@ def make(spec: Spec, wanted: Sequence[Wanted], *, avoid: Sequence[IPv4Network], 
     """Return the provider that ``spec`` names. ``avoid`` are ranges that no machine may get an address from."""
     if spec.provider == "podman":
         cidr = spec.network.nodes
-        return PodmanProvider(spec.cluster.name, wanted, node_cidr=cidr, avoid=avoid, bundle=bundle)
+        return PodmanProvider(
+            spec.cluster.name, wanted, node_cidr=cidr, avoid=avoid, bundle=bundle, dual_stack=spec.dual_stack
+        )
     if spec.provider == "ssh":
         return ExistingProvider(spec)
     raise InputError(

@@ -68,6 +68,8 @@ def calico_objects(text: str, *, mtu: int, interface_mtu: int, **settings: Any) 
     """Return the objects with the settings."""
     try:
         wanted = calico.pod_mtu(int(mtu), int(interface_mtu), settings["encapsulation"])
+        if "," in settings["pod_cidr"] and not int(mtu):
+            wanted -= calico.SIX[settings["encapsulation"]]
         plain = {key: str(value) for key, value in settings.items()}  # Ansible's strings are tagged, YAML refuses them
         return calico.objects(str(text), {**plain, "mtu": wanted})
     except (KeyError, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 OVERHEAD = {"vxlan": 50, "ipip": 20, "none": 0}  # bytes that the encapsulation takes from each packet
+SIX = {"vxlan": 20, "ipip": 0, "none": 0}  # and more of them if the packet around it is IPv6
 BACKEND = {"vxlan": "vxlan", "ipip": "bird", "none": "bird"}
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the definitions are long: libyaml reads them ten times faster
 Document = dict[str, Any]
@@ -30,7 +31,7 @@ def objects(text: str, settings: Mapping[str, Any]) -> list[Document]:
     node = _object(found, "DaemonSet", "calico-node")
     _configure_node(node, settings)
     _start_soon(node)
-    if ":" not in settings["pod_cidr"]:
+    if ":" not in settings["pod_cidr"].partition(",")[0]:
         _valid_server(node)
     _ask_soon(_container(node, "calico-node"))
     _ask_soon(_container(_object(found, "Deployment", "calico-kube-controllers"), "calico-kube-controllers"))
@@ -53,13 +54,18 @@ def _container(workload: Document, name: str) -> Document:
 def _configure(config: Document, settings: Mapping[str, Any]) -> None:
     config["data"]["calico_backend"] = BACKEND[settings["encapsulation"]]
     config["data"]["veth_mtu"] = str(settings["mtu"])
+    if "," in settings["pod_cidr"]:
+        ipam = '"type": "calico-ipam"'
+        both = ipam + ', "assign_ipv4": "true", "assign_ipv6": "true"'
+        config["data"]["cni_network_config"] = config["data"]["cni_network_config"].replace(ipam, both)
 
 
 def _configure_node(daemonset: Document, settings: Mapping[str, Any]) -> None:
     node = _container(daemonset, "calico-node")
     encapsulation = settings["encapsulation"]
+    four, _comma, six = settings["pod_cidr"].partition(",")
     environment = {
-        "CALICO_IPV4POOL_CIDR": settings["pod_cidr"],
+        "CALICO_IPV4POOL_CIDR": four,
         "CALICO_IPV4POOL_BLOCK_SIZE": str(settings["block_size"]),
         "CALICO_IPV4POOL_VXLAN": "Always" if encapsulation == "vxlan" else "Never",
         "CALICO_IPV4POOL_IPIP": "Always" if encapsulation == "ipip" else "Never",
@@ -68,6 +74,15 @@ def _configure_node(daemonset: Document, settings: Mapping[str, Any]) -> None:
         "IP": "autodetect",
         "IP_AUTODETECTION_METHOD": settings["node_address_detection"],
     }
+    if six:
+        environment |= {
+            "CALICO_IPV6POOL_CIDR": six,
+            "CALICO_IPV6POOL_VXLAN": "Always" if encapsulation == "vxlan" else "Never",
+            "CALICO_IPV6POOL_NAT_OUTGOING": "true",
+            "IP6": "autodetect",
+            "IP6_AUTODETECTION_METHOD": settings["node_address_detection"],
+            "FELIX_IPV6SUPPORT": "true",
+        }
     node["env"] = set_environment(node["env"], environment)
     _probe_bird(node, BACKEND[encapsulation] == "bird")
 

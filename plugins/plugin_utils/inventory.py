@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.kubesmith.cluster.plugins.module_utils.host import default_sysctls
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Access, Group, Node, Spec
 
 GROUPS = {"control-plane": "kube_control_plane", "worker": "kube_node"}
@@ -48,10 +49,10 @@ def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec) -> Variable
     """Return one host's variables: how to reach it, and what it is in the cluster."""
     if machine is not None:
         reach = _reach_made(machine)
-        address = machine["address"]
+        address, address6 = machine["address"], machine.get("address6", "")
     elif spec.provider == "ssh":
         reach = _reach_own(node, spec.access)
-        address = node.address
+        address, address6 = node.address, node.address6 or ""
     else:
         # Never a bare node name: it could resolve to somebody's real machine.
         return {"ansible_host": f"{node.name}.not-made.invalid"}
@@ -60,6 +61,7 @@ def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec) -> Variable
     variables = reach | {
         "kubesmith_node_address": address,
         f"{role}_node_address": address,
+        f"{role}_node_address6": address6 if spec.dual_stack else "",
         f"{role}_labels": group.labels | node.labels,
     }
     if taints := (*group.taints, *node.taints):
@@ -123,7 +125,7 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "calico_mtu": network.calico.mtu,
         "containerd_registries": [registry.model_dump(exclude_none=True) for registry in spec.runtime.registries],
         "containerd_restrict_oom_score_adj": container,
-        "containerd_host": {"hosts": dict(addresses)} | ({"swap": "keep", "modules": []} if container else {}),
+        "containerd_host": _host_settings(spec, container, addresses),
     }
     if container:
         # It looks for the kernel's configuration and modules, which are the host's, and refuses cgroups v1.
@@ -136,6 +138,15 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
     for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico"):
         variables[f"{role}_bundle"] = bundle
     return variables
+
+
+def _host_settings(spec: Spec, container: bool, addresses: Mapping[str, str]) -> Variables:
+    """Return what the role containerd is to do to the host itself."""
+    settings: Variables = {"hosts": dict(addresses)} | ({"swap": "keep", "modules": []} if container else {})
+    if spec.dual_stack:
+        usual = default_sysctls(() if container else ("br_netfilter",))
+        settings["sysctls"] = usual | {"net.ipv6.conf.all.forwarding": "1"}
+    return settings
 
 
 def _kubelet(spec: Spec, container: bool) -> Variables:

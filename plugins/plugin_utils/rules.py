@@ -7,13 +7,14 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Spec
 
+Range = Union[IPv4Network, IPv6Network]
 Broken = Iterator["tuple[Path, str, str]"]  # where, what is wrong, what to do
 BLOCK = 26  # Calico gives a node pod addresses in blocks of this prefix length
 
@@ -24,23 +25,27 @@ def broken(spec: Spec) -> Broken:
         yield from rule(spec)
 
 
-def _ranges(spec: Spec) -> dict[Path, IPv4Network]:
+def _ranges(spec: Spec) -> list[tuple[Path, Range]]:
     network = spec.network
-    ranges: dict[Path, IPv4Network] = {
-        ("network", "pods"): IPv4Network(network.pods),
-        ("network", "services"): IPv4Network(network.services),
-    }
-    if network.nodes:
-        ranges["network", "nodes"] = IPv4Network(network.nodes)
-    return ranges
+    texts = {"pods": network.pods, "services": network.services, "nodes": network.nodes or ""}
+    return [
+        (("network", name), ipaddress.ip_network(part))
+        for name, text in texts.items()
+        for part in text.split(",")
+        if part
+    ]
+
+
+def _of(spec: Spec, name: str) -> list[Range]:
+    return [network for path, network in _ranges(spec) if path[-1] == name]
 
 
 def ranges_overlap(spec: Spec) -> Broken:
     """Pod, service and node networks must be apart."""
-    seen: list[tuple[Path, IPv4Network]] = []
-    for path, network in _ranges(spec).items():
+    seen: list[tuple[Path, Range]] = []
+    for path, network in _ranges(spec):
         for other_path, other in seen:
-            if network.overlaps(other):
+            if network.version == other.version and network.overlaps(other):
                 other_name = ".".join(map(str, other_path))
                 yield path, f"{network} overlaps {other_name} {other}", "choose ranges that share no address"
         seen.append((path, network))
@@ -49,7 +54,7 @@ def ranges_overlap(spec: Spec) -> Broken:
 def ranges_large_enough(spec: Spec) -> Broken:
     """Every node needs a block of pod addresses; services need some room."""
     nodes = len(spec.machines())
-    pods = IPv4Network(spec.network.pods)
+    pods, *pods6 = _of(spec, "pods")
     blocks = 2 ** max(0, BLOCK - pods.prefixlen) if pods.prefixlen <= BLOCK else 0
     if blocks < nodes:
         yield (
@@ -57,7 +62,21 @@ def ranges_large_enough(spec: Spec) -> Broken:
             f"{pods} has room for {blocks} nodes (a /{BLOCK} each), the cluster has {nodes}",
             "take a larger network",
         )
-    services = IPv4Network(spec.network.services)
+    for six in pods6:
+        if not 48 <= six.prefixlen <= 64 or 2 ** (64 - six.prefixlen) < nodes:
+            yield (
+                ("network", "pods"),
+                f"{six} has the prefix length {six.prefixlen}; it takes 48 to 64, and a /64 for each of {nodes} nodes",
+                "for example fd00:10:244::/56",
+            )
+    services, *services6 = _of(spec, "services")
+    for six in services6:
+        if not 108 <= six.prefixlen <= 120:
+            yield (
+                ("network", "services"),
+                f"{six} has the prefix length {six.prefixlen}, the API server takes 108 to 120 here",
+                "for example fd00:10:96::/112",
+            )
     if not 12 <= services.prefixlen <= 24:
         yield (
             ("network", "services"),
@@ -69,21 +88,36 @@ def ranges_large_enough(spec: Spec) -> Broken:
 def addresses_apart(spec: Spec) -> Broken:
     """Node addresses are unique and lie in no pod or service network."""
     seen: dict[str, int] = {}
-    for index, node in enumerate(spec.nodes):
-        if node.address is None:
+    given = [
+        (index, key, getattr(node, key)) for index, node in enumerate(spec.nodes) for key in ("address", "address6")
+    ]
+    for index, key, address in given:
+        if address is None:
             continue
-        path: Path = ("nodes", index, "address")
-        if node.address in seen:
-            yield (
-                path,
-                f"{node.address} is the address of {spec.nodes[seen[node.address]].name} too",
-                "give each its own",
-            )
-        seen.setdefault(node.address, index)
+        path: Path = ("nodes", index, key)
+        if address in seen:
+            yield path, f"{address} is the address of {spec.nodes[seen[address]].name} too", "give each its own"
+        seen.setdefault(address, index)
         for name in ("pods", "services"):
-            network = IPv4Network(getattr(spec.network, name))
-            if IPv4Address(node.address) in network:
-                yield path, f"{node.address} lies in network.{name} {network}", "keep node addresses out of both ranges"
+            for network in _of(spec, name):
+                if ipaddress.ip_address(address) in network:
+                    yield path, f"{address} lies in network.{name} {network}", "keep node addresses out of both ranges"
+
+
+def both_families(spec: Spec) -> Broken:
+    """A cluster has IPv6 everywhere or nowhere, and an encapsulation that carries it."""
+    network = spec.network
+    if ("," in network.pods) != ("," in network.services):
+        path: Path = ("network", "services" if spec.dual_stack else "pods")
+        yield path, "has one family, the other of pods and services has two", "give both an IPv4 and an IPv6 network"
+    if not spec.dual_stack:
+        return
+    if network.calico.encapsulation == "ipip":
+        yield ("network", "calico", "encapsulation"), "'ipip' excludes dual-stack: it carries IPv4 only", "take vxlan"
+    for index, node in enumerate(spec.nodes):
+        if spec.provider == "ssh" and node.address6 is None:
+            hint = "the pods have IPv6 addresses, and so must each node"
+            yield ("nodes", index, "address6"), f"{node.name} has no IPv6 address", hint
 
 
 def names_unique(spec: Spec) -> Broken:
@@ -136,17 +170,14 @@ def groups_exist(spec: Spec) -> Broken:
 def endpoint_apart(spec: Spec) -> Broken:
     """The API endpoint, if an address, lies in no pod or service network."""
     try:
-        endpoint = ipaddress.IPv4Address(spec.cluster.endpoint or "")
+        endpoint = ipaddress.ip_address(spec.cluster.endpoint or "")
     except ValueError:
         return
     for name in ("pods", "services"):
-        network = IPv4Network(getattr(spec.network, name))
-        if endpoint in network:
-            yield (
-                ("cluster", "endpoint"),
-                f"{endpoint} lies in network.{name} {network}",
-                "take one outside both ranges",
-            )
+        for network in _of(spec, name):
+            if endpoint in network:
+                path: Path = ("cluster", "endpoint")
+                yield path, f"{endpoint} lies in network.{name} {network}", "take one outside both ranges"
 
 
 TAINT = "node-role.kubernetes.io/control-plane"
@@ -192,5 +223,6 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     nodes_listed_or_counted,
     groups_exist,
     endpoint_apart,
+    both_families,
     features_go_together,
 )

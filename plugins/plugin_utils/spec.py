@@ -28,7 +28,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
     SpecError,
     shown,
 )
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 VERSIONS = ("1.37.2",)  # Kubernetes versions that the bundle's recipes build, oldest first
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -78,9 +78,37 @@ def _network(value: str) -> str:
     return str(right)
 
 
+def _joined(value: Any) -> Any:
+    """Return a list of networks, one for each family, as kubeadm writes it: with a comma."""
+    texts = isinstance(value, list) and value and all(isinstance(part, str) for part in value)
+    return ",".join(value) if texts else value
+
+
+def _networks(value: str) -> str:
+    first, comma, second = (part.strip() for part in value.partition(","))
+    if not comma:
+        return _network(first)
+    try:
+        six = ipaddress.IPv6Network(second, strict=False)
+    except ValueError:
+        six = None
+    if six is None or "/" not in second or ":" in first:
+        raise ValueError("is not an IPv4 network, or an IPv4 and an IPv6 one such as 10.244.0.0/16,fd00:10:244::/56")
+    if ipaddress.IPv6Address(second.partition("/")[0]) != six.network_address:
+        raise ValueError(f"has host bits set: the network is {six}")
+    return f"{_network(first)},{six}"
+
+
+def _address6(value: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(value))
+    except ValueError:
+        raise ValueError("is not an IPv6 address such as fd00:56::10") from None
+
+
 def _version(value: str) -> str:
     wanted = value.removeprefix("v")
-    if wanted == "stable":
+    if wanted in ("stable", "latest"):  # the recipes build releases only, so that the two are one
         return VERSIONS[-1]
     newest = [version for version in VERSIONS if version == wanted or version.rsplit(".", 1)[0] == wanted]
     if not newest:
@@ -94,6 +122,13 @@ NodeName = Annotated[
 ]
 Address = Annotated[str, AfterValidator(_address)]
 NetworkCidr = Annotated[str, AfterValidator(_network)]
+Address6 = Annotated[str, AfterValidator(_address6)]
+NetworkPair = Annotated[
+    str,
+    BeforeValidator(_joined),
+    AfterValidator(_networks),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 2}]}),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 LabelKey = Annotated[str, _matching(QUALIFIED, "is not a label key such as tier or example.org/tier")]
 LabelValue = Annotated[str, _matching(LABEL_VALUE, "is not a label value: letters, digits, '-', '_', '.'", 63)]
@@ -111,7 +146,9 @@ class Cluster(Part):
 
     name: ClusterName = Field(description="Name of the cluster; machines, networks and the state folder carry it.")
     kubernetes: Annotated[str, AfterValidator(_version)] = Field(
-        VERSIONS[-1], validate_default=True, description="Kubernetes version, minor (newest patch of it) or 'stable'."
+        VERSIONS[-1],
+        validate_default=True,
+        description="Kubernetes version, a minor (its newest patch), stable or latest.",
     )
     endpoint: Optional[Annotated[str, _matching(HOST, "is not a host name or address")]] = Field(
         None, description="Name or address by which the API server is reached; the first control plane's by default."
@@ -131,6 +168,7 @@ class Node(Part):
     name: NodeName = Field(description="Host name and node name.")
     role: Literal["control-plane", "worker"] = Field("worker", description="What the node does in the cluster.")
     address: Optional[Address] = Field(None, description="Address that kubelet, API server and Calico use.")
+    address6: Optional[Address6] = Field(None, description="IPv6 address of the node in a dual-stack cluster.")
     host: Optional[Annotated[str, _matching(HOST, "is not a host name or address")]] = Field(
         None, description="Where SSH reaches the machine, if not at its address."
     )
@@ -153,8 +191,8 @@ class Calico(Part):
 class Network(Part):
     """Address ranges, DNS and the network plug-in."""
 
-    pods: NetworkCidr = Field("10.244.0.0/16", description="Pod CIDR.")
-    services: NetworkCidr = Field("10.96.0.0/12", description="Service CIDR.")
+    pods: NetworkPair = Field("10.244.0.0/16", description="Pod CIDR; for dual-stack an IPv4 and an IPv6 one.")
+    services: NetworkPair = Field("10.96.0.0/12", description="Service CIDR; for dual-stack an IPv4 and an IPv6 one.")
     nodes: Optional[NetworkCidr] = Field(
         None, description="Network of the machines that a provider makes; a free one is found by default."
     )
@@ -168,7 +206,9 @@ class Network(Part):
 class Mirror(Part):
     """Where images of one registry may be pulled from instead."""
 
-    url: Annotated[str, _matching(re.compile(r"https?://\S+"), "is not an http or https address")]
+    url: Annotated[str, _matching(re.compile(r"https?://\S+"), "is not an http or https address")] = Field(
+        description="Address of the mirror."
+    )
     skip_verify: bool = Field(False, description="Accept any certificate. Only for a laboratory.")
     ca: Optional[str] = Field(None, description="Path, on the node, of the CA that signed the mirror's certificate.")
 
@@ -176,8 +216,10 @@ class Mirror(Part):
 class Registry(Part):
     """One upstream registry and its mirrors, tried in order."""
 
-    upstream: Annotated[str, _matching(re.compile(r"[A-Za-z0-9.-]+(:\d+)?|_default"), "is not a registry's host")]
-    mirrors: tuple[Mirror, ...] = Field((), strict=False)
+    upstream: Annotated[str, _matching(re.compile(r"[A-Za-z0-9.-]+(:\d+)?|_default"), "is not a registry's host")] = (
+        Field(description="The registry's host, docker.io, or _default for all.")
+    )
+    mirrors: tuple[Mirror, ...] = Field((), strict=False, description="Where to pull its images instead.")
 
 
 class Runtime(Part):
@@ -275,6 +317,11 @@ class Spec(Part):
     access: Access = Field(default_factory=Access)
     features: Features = Field(default_factory=Features)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
+
+    @property
+    def dual_stack(self) -> bool:
+        """Tell whether pods and services have IPv6 addresses too."""
+        return "," in self.network.pods
 
     def machines(self) -> tuple[Node, ...]:
         """Return the nodes as listed or, if only counted, named cp1… and w1…."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,12 @@ class Lab:
         found = [network for network in networks if owner(network.get("labels")) == self.cluster]
         return IPv4Network(found[0]["subnets"][0]["subnet"]) if found else None
 
-    def ensure_network(self, wanted: IPv4Network | None, avoid: Sequence[IPv4Network]) -> IPv4Network:
+    def ensure_network(
+        self, wanted: IPv4Network | None, avoid: Sequence[IPv4Network], six: IPv6Network | None = None
+    ) -> IPv4Network:
         """Return the subnet of the cluster's network, making it (in ``wanted``, if given) where there is none."""
         refused = None
+        also = ["--ipv6", f"--subnet={six}"] if six else []
         for _ in range(3):
             subnet = self.subnet()
             if subnet:
@@ -114,7 +117,7 @@ class Lab:
             subnet = network.choose(network.in_use(self.cluster, avoid), wanted)
             label = f"--label={CLUSTER}={self.cluster}"
             try:
-                podman("network", "create", label, "--disable-dns", f"--subnet={subnet}", self.network)
+                podman("network", "create", label, "--disable-dns", f"--subnet={subnet}", *also, self.network)
             except KubesmithError as error:  # another lab was quicker to take the subnet: look again
                 refused = error
         raise refused or KubesmithError(f"podman made no network {self.network}")

@@ -7,7 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from kubesmith.errors import InputError, KubesmithError
@@ -63,6 +63,17 @@ def assign(wanted: Sequence[Wanted], subnet: IPv4Network, kept: Mapping[str, str
         if node.name not in given:
             given[node.name] = _lowest(node, subnet, set(given.values()) | set(kept.values()))
     return {node.name: given[node.name] for node in wanted}
+
+
+def subnet6(cluster: str) -> IPv6Network:
+    """Return the IPv6 network of a lab: a local one out of its name, so that two labs do not share it (RFC 4193)."""
+    digest = hashlib.sha256(cluster.encode()).digest()
+    return IPv6Network((b"\xfd" + digest[:7] + bytes(8), 64))
+
+
+def beside(address: str, six: IPv6Network | None) -> str:
+    """Return the IPv6 address that goes with a node's IPv4 one: with the same last number."""
+    return str(six.network_address + int(address.rpartition(".")[2])) if six else ""
 
 
 def _lowest(node: Wanted, subnet: IPv4Network, used: set[str]) -> str:

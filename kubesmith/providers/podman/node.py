@@ -52,6 +52,7 @@ class Node:
     role: str
     address: str
     found: Container | None
+    address6: str = ""
 
     @property
     def running(self) -> bool:
@@ -127,6 +128,7 @@ class Node:
             f"--hostname={self.name}",
             f"--network={self.lab.network}",
             f"--ip={self.address}",
+            *([f"--ip6={self.address6}"] if self.address6 else []),
             f"--mac-address={hardware_address(self.container)}",
             *(f"--label={key}={value}" for key, value in labels.items()),
             *(f"--volume={volume}:{folder}" for volume, folder in self.lab.volumes(self.name).items()),

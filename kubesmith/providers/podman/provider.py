@@ -42,6 +42,7 @@ class PodmanProvider:
     bundle: Path
     memory_mb: int | None = None
     cpus: float | None = None
+    dual_stack: bool = False
 
     @property
     def folder(self) -> Path:
@@ -71,7 +72,10 @@ class PodmanProvider:
         peers = [ssh.Peer(n.name, n.address, key) for n, key in zip(nodes, keys, strict=True)]
         config = ssh.write(self.folder, peers)
         _each(lambda n: n.reach(config, progress), nodes)
-        made = [Machine(n.name, n.address, n.address, 22, "root", str(config), container=True) for n in nodes]
+        made = [
+            Machine(n.name, n.address, n.address, 22, "root", str(config), container=True, address6=n.address6)
+            for n in nodes
+        ]
         machines.save(self.folder, "podman", made)
         return made
 
@@ -109,12 +113,18 @@ class PodmanProvider:
     def _plan(self, image: str) -> list[node.Node]:
         """Say for each wanted node where it lives; makes the network where there is none."""
         found = {c.node: c for c in self.lab.containers()}
-        subnet = self.lab.ensure_network(self._node_cidr(), self.avoid)
+        six = network.subnet6(self.name) if self.dual_stack else None
+        subnet = self.lab.ensure_network(self._node_cidr(), self.avoid, six)
         kept = {m.name: m.address for m in machines.load(self.folder)} | {c.node: c.address for c in found.values()}
         addresses = network.assign(self.wanted, subnet, {name: ip for name, ip in kept.items() if _in(ip, subnet)})
         public = ssh.ensure_key(self.folder, f"kubesmith-{self.name}")
         common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus)
-        return [node.Node(common, w.name, w.role, addresses[w.name], found.get(w.name)) for w in self.wanted]
+        return [
+            node.Node(
+                common, w.name, w.role, addresses[w.name], found.get(w.name), network.beside(addresses[w.name], six)
+            )
+            for w in self.wanted
+        ]
 
     def _node_cidr(self) -> IPv4Network | None:
         return IPv4Network(self.node_cidr) if self.node_cidr else None

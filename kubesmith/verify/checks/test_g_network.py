@@ -1,6 +1,6 @@
 """G: do packets get through, and only those that may?"""
 
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -39,15 +39,24 @@ def test_pods_get_their_addresses_from_the_wanted_range(cluster):
         pytest.skip("the inventory names no pod CIDR")
     pools = [pool["cidr"] for pool in cluster.objects["ip_pools"] if not pool.get("disabled")]
     assert pools != []
-    assert [pool for pool in pools if not IPv4Network(pool).subnet_of(IPv4Network(wanted))] == []
+    networks = [ip_network(part) for part in wanted.split(",")]
+    inside = [p for p in pools for n in networks if ip_network(p).version == n.version and ip_network(p).subnet_of(n)]
+    assert inside == pools
+    assert {ip_network(pool).version for pool in pools} == {network.version for network in networks}
 
 
 def test_networks_do_not_overlap(cluster):
     """G4: pods, services and nodes have addresses of their own"""
     pools = [ip_network(pool["cidr"]) for pool in cluster.objects["ip_pools"]]
-    services = [ip_network(cidr) for cidr in [cluster.api.variables.get("kubeadm_master_service_cidr")] if cidr]
+    cidrs = cluster.api.variables.get("kubeadm_master_service_cidr") or ""
+    services = [ip_network(cidr) for cidr in cidrs.split(",") if cidr]
     nodes = [ip_address(node.address) for node in cluster.nodes.values()]
-    assert [f"{pool} and {service}" for pool in pools for service in services if pool.overlaps(service)] == []
+    assert [
+        f"{pool} and {service}"
+        for pool in pools
+        for service in services
+        if pool.version == service.version and pool.overlaps(service)
+    ] == []
     assert [f"{node} in {network}" for node in nodes for network in [*pools, *services] if node in network] == []
 
 
@@ -55,6 +64,15 @@ def test_pod_reaches_pod(pair, paths, cluster):
     """G5: a pod on the first node reaches a pod on the second"""
     _, target = pair
     assert _answer(paths["pod_to_pod"], target) == _pod(cluster, target)
+
+
+def test_pod_reaches_pod_by_ipv6(pair, paths, cluster):
+    """G5: a pod on the first node reaches a pod on the second over IPv6, in a dual-stack cluster"""
+    if "," not in cluster.api.variables.get("kubeadm_master_pod_cidr", ""):
+        pytest.skip("the cluster is not dual-stack")
+    _, target = pair
+    assert cluster.probe["pods"][target.name]["ip6"], f"the probe pod on {target} has no IPv6 address"
+    assert _answer(paths["pod_to_pod6"], target) == _pod(cluster, target)
 
 
 def test_pod_reaches_pod_on_its_own_node(node, paths, cluster):

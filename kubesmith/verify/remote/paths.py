@@ -223,6 +223,9 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     others = {name: pod for name, pod in pods.items() if name != question["node"]}
     groups = {
         "pod_to_pod": each(pods, lambda pod: eventually(lambda: dial(own["ip"], pod["ip"], HTTP), {pod["name"]})),
+        "pod_to_pod6": each(pods, lambda pod: eventually(lambda: dial(own["ip"], pod["ip6"], HTTP), {pod["name"]}))
+        if own.get("ip6")
+        else {},
         "node_to_pod": each(pods, lambda pod: eventually(lambda: hostname(pod["ip"], HTTP), {pod["name"]})),
         "packets": each(others, lambda pod: inside(process, lambda: full_packets(pod["ip"]))),
         "device": each(others, lambda pod: device_to(pod["ip"])),

@@ -206,6 +206,7 @@ def describe(pod: Object) -> Object:
         "name": pod["metadata"]["name"],
         "uid": pod["metadata"]["uid"],
         "ip": status.get("podIP", ""),
+        "ip6": next((row["ip"] for row in status.get("podIPs", ()) if ":" in row["ip"]), ""),
         "node": pod["spec"].get("nodeName", ""),
         "ready": conditions.get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in pod["metadata"],
         "hopeless": any(w.get("reason") in NO_IMAGE for w in waiting),

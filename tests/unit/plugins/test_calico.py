@@ -17,7 +17,7 @@ data:
   calico_backend: "vxlan"
   veth_mtu: "0"
   cni_network_config: |-
-    {"mtu": __CNI_MTU__}
+    {"mtu": __CNI_MTU__, "ipam": {"type": "calico-ipam"}}
 ---
 kind: DaemonSet
 apiVersion: apps/v1
@@ -71,7 +71,7 @@ def parts(**changes):
 def test_settings_arrive():
     config, environment, _ = parts()
     assert (config["calico_backend"], config["veth_mtu"]) == ("vxlan", "1450")
-    assert config["cni_network_config"] == '{"mtu": __CNI_MTU__}'
+    assert config["cni_network_config"] == '{"mtu": __CNI_MTU__, "ipam": {"type": "calico-ipam"}}'
     assert environment["CALICO_IPV4POOL_CIDR"] == "10.244.0.0/16"
     assert environment["CALICO_IPV4POOL_BLOCK_SIZE"] == "26"
     assert environment["IP_AUTODETECTION_METHOD"] == "kubernetes-internal-ip"
@@ -142,3 +142,16 @@ def test_another_manifest_is_refused():
 )
 def test_mtu(mtu, interface, encapsulation, wanted):
     assert calico.pod_mtu(mtu, interface, encapsulation) == wanted
+
+
+def test_dual_stack_has_a_pool_of_each_family_and_pods_get_both():
+    settings = SETTINGS | {"pod_cidr": "10.244.0.0/16,fd00:10:244::/56"}
+    found = {item["kind"]: item for item in calico.objects(MANIFEST, settings)}
+    pod = found["DaemonSet"]["spec"]["template"]["spec"]
+    env = {row["name"]: row.get("value") for row in pod["containers"][0]["env"]}
+    assert (env["CALICO_IPV4POOL_CIDR"], env["CALICO_IPV6POOL_CIDR"]) == ("10.244.0.0/16", "fd00:10:244::/56")
+    assert (env["IP6"], env["FELIX_IPV6SUPPORT"], env["CALICO_IPV6POOL_VXLAN"]) == ("autodetect", "true", "Always")
+    install = next(container for container in pod["initContainers"] if container["name"] == "install-cni")
+    assert install["env"][0]["value"].startswith("::ffff:")  # the API server's own address is IPv4 here too
+    config = found["ConfigMap"]["data"]["cni_network_config"]
+    assert '"assign_ipv4": "true", "assign_ipv6": "true"' in config
