@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """kubesmith's command line: python3 runner.py [VERB] [--inventory NAME|PATH]. See --help."""
 
 import sys

@@ -193,11 +193,13 @@ def newest() -> tuple[str, int] | None:
 def candidates(minor: int, environment: Mapping[str, str]) -> list[str]:
     """List where a Python 3.``minor`` may be, without asking it: pyenv's own, PATH, ourselves."""
     root = Path(environment.get("PYENV_ROOT") or Path(environment.get("HOME", "/root")) / ".pyenv")
-    versions = sorted(root.glob(f"versions/3.{minor}.*"), key=_patch, reverse=True)
+    # After sudo the variables may still be those of a user whose folders are closed to us: ask before opening one.
+    readable = os.access(root / "versions", os.R_OK | os.X_OK)
+    versions = sorted(root.glob(f"versions/3.{minor}.*"), key=_patch, reverse=True) if readable else []
     folders = [*environment.get("PATH", "").split(os.pathsep), *SEARCHED]
     files = [version / "bin" / f"python3.{minor}" for version in versions]
     files += [Path(folder) / f"python3.{minor}" for folder in folders if folder]
-    found = [str(file) for file in files if file.exists()]
+    found = [str(file) for file in files if os.access(file, os.X_OK)]
     own = [sys.executable] if sys.version_info[1] == minor and not inside() else []
     return list(dict.fromkeys([*found, *own]))
 
