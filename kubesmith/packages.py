@@ -62,16 +62,61 @@ BUNDLE = (
     Package("debian-archive-keyring", "vouches for the images' base", "/usr/share/keyrings/debian-archive-keyring.gpg"),
 )
 SSH = (Package("openssh-client", "reaches the machines", "ssh"),)
+#: Virtual machines by libvirt. VirtualBox is not in Debian: where it is installed, `vagrant` alone is wanted.
+VAGRANT = (
+    Package("vagrant", "makes the virtual machines", "vagrant"),
+    *SSH,
+    Package("iproute2", "finds a free subnet", "ip"),
+)
+LIBVIRT = (
+    Package(
+        "vagrant-libvirt",
+        "lets Vagrant use libvirt",
+        "/usr/share/rubygems-integration/*/specifications/vagrant-libvirt*",
+    ),
+    Package("libvirt-daemon-system", "runs the virtual machines", "libvirtd"),
+    Package("libvirt-clients", "lists the virtual machines", "virsh"),
+    Package("qemu-utils", "makes their disks", "qemu-img"),
+    Package("dnsmasq-base", "gives them addresses", "dnsmasq"),
+)
+EMULATORS = {
+    "x86_64": Package("qemu-system-x86", "is the virtual machine", "qemu-system-x86_64"),
+    "aarch64": Package("qemu-system-arm", "is the virtual machine", "qemu-system-aarch64"),
+}
+BOX = (
+    Package("vagrant", "keeps the box", "vagrant"),
+    Package("mmdebstrap", "builds the box's root file system", "mmdebstrap"),
+    Package("debian-archive-keyring", "vouches for its packages", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+    Package("extlinux", "boots it", "extlinux"),
+    Package("syslinux-common", "boots it", "/usr/lib/syslinux/mbr/mbr.bin"),
+    Package("fdisk", "parts its disk", "sfdisk"),
+    Package("e2fsprogs", "makes its file system", "mkfs.ext4"),
+    Package("qemu-utils", "packs its disk", "qemu-img"),
+)
 
 
 def packages(purpose: str) -> tuple[Package, ...]:
-    """Return what ``purpose`` needs: ``podman`` (lab nodes), ``nodes`` (those, their image being at hand), ``bundle``,
-    ``ssh`` (own machines) or ``test`` (all).
+    """Return what ``purpose`` needs.
+
+    ``podman`` (lab nodes), ``nodes`` (those, their image being at hand), ``bundle``, ``ssh`` (own machines), ``vagrant``
+    (virtual machines by whatever is there), ``libvirt`` (virtual machines by libvirt), ``box`` (their image), or
+    ``test`` (all that `make test` runs).
     """
     nodes = NODES if Path("/sys/fs/cgroup/cgroup.controllers").exists() else (*NODES, RUNC)
     lab = (*nodes, *NODE_IMAGE)
     every = tuple({package.name: package for package in (*lab, *BUNDLE)}.values())
-    return {"podman": lab, "nodes": nodes, "bundle": BUNDLE, "ssh": SSH, "test": every}[purpose]
+    emulator = EMULATORS.get(os.uname().machine)
+    known = {
+        "podman": lab,
+        "nodes": nodes,
+        "bundle": BUNDLE,
+        "ssh": SSH,
+        "vagrant": VAGRANT,
+        "libvirt": (*VAGRANT, *LIBVIRT, *((emulator,) if emulator else ())),
+        "box": BOX,
+        "test": every,
+    }
+    return known[purpose]
 
 
 def require_packages(*purposes: str, assume_yes: bool) -> None:

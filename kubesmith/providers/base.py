@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kubesmith.machines import Machine
 from kubesmith.progress import Progress
+
+if TYPE_CHECKING:
+    from kubesmith.providers.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -42,5 +45,17 @@ class Provider(Protocol):
     def stop(self, progress: Progress) -> None:
         """Stop the machines; ``create`` starts them again with their data."""
 
+    def snapshots(self) -> Sequence[Snapshot]:
+        """Return the snapshots of this cluster, oldest first."""
+
+    def save(self, name: str, progress: Progress) -> None:
+        """Keep the state of all machines as ``name``; those that run do so afterwards. InputError if it cannot be."""
+
+    def restore(self, name: str, progress: Progress) -> Sequence[Machine]:
+        """Bring all machines back to the snapshot ``name``, running and reachable; return them as ``create`` does."""
+
+    def delete(self, name: str, progress: Progress) -> None:
+        """Remove the snapshot ``name``."""
+
     def destroy(self, progress: Progress) -> None:
-        """Remove all that belongs to this cluster, and nothing else, including its state folder."""
+        """Remove all that belongs to this cluster and nothing else: machines, snapshots, its state folder."""

@@ -10,6 +10,7 @@ from kubesmith.errors import InputError
 from kubesmith.machines import Machine
 from kubesmith.progress import Progress
 from kubesmith.providers.base import MachineStatus
+from kubesmith.providers.snapshots import Snapshot
 
 
 class ExistingProvider:
@@ -35,6 +36,28 @@ class ExistingProvider:
         """Refuse: these machines may do other work."""
         raise InputError("provider ssh does not stop machines", fix="shut them down yourself")
 
+    def snapshots(self) -> Sequence[Snapshot]:
+        """Return none."""
+        return []
+
+    def save(self, name: str, progress: Progress) -> None:
+        """Refuse: their disks are not ours."""
+        raise _no_snapshots()
+
+    def restore(self, name: str, progress: Progress) -> Sequence[Machine]:
+        """Refuse: their disks are not ours."""
+        raise _no_snapshots()
+
+    def delete(self, name: str, progress: Progress) -> None:
+        """Refuse: their disks are not ours."""
+        raise _no_snapshots()
+
     def destroy(self, progress: Progress) -> None:
         """Refuse: these machines are not ours to remove."""
         raise InputError("provider ssh does not destroy machines", fix="remove the cluster from them by hand")
+
+
+def _no_snapshots() -> InputError:
+    return InputError(
+        "provider ssh keeps no snapshots: the machines' disks are not ours", fix="use what the machines' platform has"
+    )

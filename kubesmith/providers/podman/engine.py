@@ -19,7 +19,7 @@ CAP_SYS_RESOURCE = 1 << 24
 PODMAN_NPROC = 32768
 OTHERS_SECONDS = 60
 #: The words by which podman is told to change something.
-CHANGES = {"create", "rm", "run", "start", "stop", "unpause"}
+CHANGES = {"commit", "create", "rm", "run", "start", "stop", "unpause"}
 
 
 @dataclass(frozen=True)

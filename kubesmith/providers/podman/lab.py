@@ -18,6 +18,7 @@ NODE = "kubesmith.node"
 ROLE = "kubesmith.role"
 ADDRESS = "kubesmith.address"
 BUNDLES = "kubesmith.bundles"
+SNAPSHOT = "kubesmith.snapshot"
 #: Where CNI, podman's network on Debian 12, notes who has which address: a file for each.
 LEASES = Path("/var/lib/cni/networks")
 #: The folders of a node that live in volumes, and the endings of the volumes' names.
@@ -82,6 +83,16 @@ class Lab:
         names = podman("volume", "ls", "--quiet", *self._filter()).split()
         if names:
             podman("volume", "rm", "--force", *names)
+
+    def remove_images(self) -> None:
+        """Remove the images of the cluster's snapshots; its containers, which may be made of them, are gone by now."""
+        images = podman("images", "--quiet", "--no-trunc", *self._filter()).split()
+        if images:
+            podman("rmi", "--force", *dict.fromkeys(images))
+
+    def remove_nameless_images(self) -> None:
+        """Remove images of deleted snapshots that no container is made of any more."""
+        podman("image", "prune", "--force", *self._filter())
 
     def remove_networks(self) -> None:
         """Remove the cluster's network, and leases of it that a killed podman never gave back."""

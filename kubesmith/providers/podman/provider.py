@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
 from kubesmith import machines, paths
-from kubesmith.errors import KubesmithError
+from kubesmith.errors import InputError, KubesmithError
 from kubesmith.machines import Machine
 from kubesmith.progress import Progress
 from kubesmith.providers.base import MachineStatus, Wanted
-from kubesmith.providers.podman import network, node, preflight, ssh
+from kubesmith.providers.podman import network, node, preflight, ssh, state
 from kubesmith.providers.podman.engine import podman, wait_for_others
 from kubesmith.providers.podman.lab import Container, Lab
 from kubesmith.providers.podman.node_image import NodeImage
+from kubesmith.providers.podman.state import Kept
+from kubesmith.providers.snapshots import Records, Snapshot, now
 
 AT_ONCE = 8
 Item = TypeVar("Item")
@@ -62,11 +64,19 @@ class PodmanProvider:
         """Bring every wanted node to running and reachable by SSH; return them and save ``machines.json``."""
         wait_for_others(self.lab.network)
         self.check()
+        if name := self.records.restoring():
+            self._bring_back(self.records.find(name), progress)
+        self._drop_remains()
         progress.total(len(self.wanted) + 1)
         self._bundles().mkdir(parents=True, exist_ok=True)
         paths.make_private(self.folder)
         image = NodeImage().ensure(progress)
-        nodes = self._plan(image)
+        made = self._run(self._plan(image), progress)
+        self.records.saved()  # all run now, whatever an interrupted save had stopped
+        return made
+
+    def _run(self, nodes: Sequence[node.Node], progress: Progress) -> Sequence[Machine]:
+        """Have ``nodes`` run and be reachable, and write down how."""
         ssh.hang_up(self.folder, [n.name for n in nodes if not n.running])
         keys = _each(lambda n: n.up(progress), nodes)
         peers = [ssh.Peer(n.name, n.address, key) for n, key in zip(nodes, keys, strict=True)]
@@ -88,12 +98,113 @@ class PodmanProvider:
     def stop(self, progress: Progress) -> None:
         """Stop the nodes in their own order, as a shutdown would; ``create`` starts them again with their data."""
         running = [c for c in self.lab.containers() if c.running]
+        self.records.saved()
         progress.total(len(running))
         ssh.hang_up(self.folder, [c.node for c in running])
         _each(lambda container: _stop(container, progress), running)
 
+    # --- snapshots
+
+    @property
+    def records(self) -> Records:
+        """What is written down of the cluster's snapshots."""
+        return Records(self.folder)
+
+    def snapshots(self) -> Sequence[Snapshot]:
+        """Return the snapshots of this cluster, oldest first."""
+        return self.records.all()
+
+    def save(self, name: str, progress: Progress) -> None:
+        """Stop the nodes, copy what they hold as ``name``, and start those again that ran."""
+        wait_for_others(self.lab.network)
+        self.records.check_new(name)
+        containers = self.lab.containers()
+        if not containers:
+            raise InputError(f"cluster {self.name} has no machines", fix="python3 runner.py up")
+        _, to_run = self.records.saving()
+        self._drop_remains()
+        size = state.size_mb(self.lab, containers)
+        state.check_disk(size)
+        progress.total(len(containers))
+        self.records.begin_saving(name, sorted({*to_run, *(c.node for c in containers if c.running)}))
+        kept = Kept(self.lab, name)
+        try:
+            self._take(kept, containers, progress)
+        except BaseException as error:
+            kept.remove()
+            if isinstance(error, Exception):  # and not ^C, after which the same command goes on
+                self._start_noted(progress)
+            raise
+        roles, addresses = ({c.node: value(c) for c in containers} for value in (_role, _address))
+        self.records.write(Snapshot(name, now(), roles, addresses, size))
+        self._start_noted(progress)
+
+    def restore(self, name: str, progress: Progress) -> Sequence[Machine]:
+        """Make all nodes again from what was kept as ``name``, with their names, addresses and host keys."""
+        wait_for_others(self.lab.network)
+        snapshot = self.records.find(name)
+        self.records.check_same(snapshot, self.wanted)
+        self.check()
+        self._drop_remains()
+        return self._bring_back(snapshot, progress)
+
+    def delete(self, name: str, progress: Progress) -> None:
+        """Remove what was kept as ``name``."""
+        wait_for_others(self.lab.network)
+        self.records.check_idle(self.records.find(name))
+        progress.start(name, "removing")
+        self.records.forget(name)
+        Kept(self.lab, name).remove()
+        self._drop_remains()
+        progress.done(name, "removed", changed=True)
+
+    def _take(self, kept: Kept, containers: Sequence[Container], progress: Progress) -> None:
+        """Stop the nodes, as a shutdown would, and copy each."""
+        ssh.hang_up(self.folder, [c.node for c in containers])
+        _each(lambda c: _stop(c, progress), [c for c in containers if c.running])
+        for container in containers:
+            progress.start(container.node, "copying")
+            kept.take(container)
+            progress.done(container.node, "copied", changed=True)
+
+    def _start_noted(self, progress: Progress) -> None:
+        """Start the nodes that a save found running."""
+        _, names = self.records.saving()
+        again = [n for n in self._plan(NodeImage().reference) if n.name in names]
+        _each(lambda n: n.up(progress), again)
+        for n in again:
+            n.reach(self.folder / ssh.CONFIG, progress)
+        self.records.saved()
+
+    def _bring_back(self, snapshot: Snapshot, progress: Progress) -> Sequence[Machine]:
+        names = list(snapshot.roles)
+        kept = Kept(self.lab, snapshot.name)
+        kept.check_whole(names)
+        containers = self.lab.containers()
+        state.check_disk(max(0, snapshot.size_mb - state.size_mb(self.lab, containers)))
+        progress.total(2 * len(names))
+        self.records.begin_restoring(snapshot.name)
+        ssh.hang_up(self.folder, names)
+        _each(lambda container: _remove(container, progress), containers)
+        self.lab.remove_remains(names)
+        for name in names:
+            progress.start(name, "copying")
+            kept.put_back(name)
+        nodes = self._plan("", snapshot.addresses)
+        made = [replace(n, common=replace(n.common, image=kept.image(n.name))) for n in nodes]
+        answer = self._run(made, progress)
+        self.records.bring_back_kubeconfig(snapshot.name)
+        self.records.restored()
+        return answer
+
+    def _drop_remains(self) -> None:
+        """Remove what interrupted saves and deletions left of snapshots that do not count."""
+        for name in state.remains(self.lab, [snapshot.name for snapshot in self.snapshots()]):
+            Kept(self.lab, name).remove()
+        self.lab.remove_nameless_images()
+
     def destroy(self, progress: Progress) -> None:
-        """Remove the containers, volumes, network and state folder of this cluster, and nothing else."""
+        """Remove the containers, volumes, snapshots, network and state folder of this cluster, and nothing else."""
         wait_for_others(self.lab.network)
         containers = self.lab.containers()
         progress.total(len(containers) + 1)
@@ -102,6 +213,7 @@ class PodmanProvider:
         progress.start("leftovers", "removing volumes, network and state")
         self.lab.remove_remains([w.name for w in self.wanted])
         self.lab.remove_volumes()
+        self.lab.remove_images()
         self.lab.remove_networks()
         had_state = self.folder.exists()
         for folder in (ssh.sockets(self.folder), self.folder):
@@ -110,18 +222,19 @@ class PodmanProvider:
             raise KubesmithError(f"{self.folder} could not be removed", fix=f"rm -r {self.folder}")
         progress.done("leftovers", "removed", changed=had_state)
 
-    def _plan(self, image: str) -> list[node.Node]:
+    def _plan(self, image: str, addresses: Mapping[str, str] | None = None) -> list[node.Node]:
         """Say for each wanted node where it lives; makes the network where there is none."""
         found = {c.node: c for c in self.lab.containers()}
         six = network.subnet6(self.name) if self.dual_stack else None
         subnet = self.lab.ensure_network(self._node_cidr(), self.avoid, six)
         kept = {m.name: m.address for m in machines.load(self.folder)} | {c.node: c.address for c in found.values()}
-        addresses = network.assign(self.wanted, subnet, {name: ip for name, ip in kept.items() if _in(ip, subnet)})
+        kept |= addresses or {}
+        given = network.assign(self.wanted, subnet, {name: ip for name, ip in kept.items() if _in(ip, subnet)})
         public = ssh.ensure_key(self.folder, f"kubesmith-{self.name}")
         common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus)
         return [
             node.Node(
-                common, w.name, w.role, addresses[w.name], found.get(w.name), network.beside(addresses[w.name], six)
+                common, w.name, w.role, given[w.name], found.get(w.name), network.beside(given[w.name], six)
             )
             for w in self.wanted
         ]
@@ -137,6 +250,14 @@ def _status(name: str, container: Container | None) -> MachineStatus:
     if container is None:
         return MachineStatus(name, "absent", "no container")
     return MachineStatus(name, "running" if container.running else "stopped", f"{container.state}, {container.address}")
+
+
+def _role(container: Container) -> str:
+    return container.role
+
+
+def _address(container: Container) -> str:
+    return container.address
 
 
 def _stop(container: Container, progress: Progress) -> None:

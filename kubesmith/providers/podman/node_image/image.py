@@ -15,6 +15,7 @@ from kubesmith import paths
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.progress import Progress
 from kubesmith.providers.podman.engine import exists, podman
+from kubesmith.providers.podman.lab import CLUSTER
 from kubesmith.providers.podman.node_image import recipe
 from kubesmith.providers.podman.node_image.mirror import Archive, archive
 
@@ -87,7 +88,8 @@ class NodeImage:
 
     def _import(self, progress: Progress) -> None:
         progress.update(ITEM, "importing into podman")
-        podman("image", "prune", "--all", "--force", "--filter", f"label={LABEL}")
+        # Snapshots are made of the image and have its label; they have a cluster's besides.
+        podman("image", "prune", "--all", "--force", "--filter", f"label={LABEL}", "--filter", f"label!={CLUSTER}")
         changes = [
             f"CMD {json.dumps(recipe.COMMAND)}",
             "STOPSIGNAL SIGRTMIN+3",
