@@ -24,7 +24,7 @@ from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
-WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle"}
+WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle", "box"}
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 NOT_OURS = {
     errno.EACCES,
@@ -49,8 +49,10 @@ VERBS = {
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
     "destroy": "remove the machines and everything that belongs to them",
+    "snapshot": "save, restore, list or delete the state of all machines",
+    "box": "build a Vagrant box from Debian's archive, where no box registry is reached",
     "schema": "print the JSON Schema of cluster.yml, for editors",
-    "import": "turn the inventory of another installer into a cluster.yml",
+    "import": "turn another tool's list of machines into a cluster.yml",
     "completion": 'print a shell\'s completion: eval "$(python3 runner.py completion bash)"',
     "bundle": "build, verify, list, export or import what the nodes are given",
 }
@@ -99,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
         completion.of(made["up"].add_argument(option, metavar="PHASE", help=text), "phases")
     only = made["up"].add_argument("--only", action="append", metavar="PHASE", help="only this phase (may be repeated)")
     completion.of(only, "phases")
+    made["up"].add_argument("--headless", action="store_true", help="open no window for machines; none ever has one")
     made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
     made["verify"].add_argument(
@@ -119,7 +122,10 @@ def parser() -> argparse.ArgumentParser:
         "--with-node-image", action="store_true", help="export: also the root file system of lab nodes"
     )
     made["bundle"].add_argument("--digest", metavar="sha256:…", help="import: only the file with this digest")
-    made["import"].add_argument("kind", choices=("kubespray",), help="whose inventory it is")
+    made["snapshot"].add_argument("action", choices=("save", "restore", "list", "delete"))
+    made["snapshot"].add_argument("name", nargs="?", help="of the snapshot; list takes none")
+    made["box"].add_argument("action", choices=("build",))
+    made["import"].add_argument("kind", choices=("kubespray", "csv", "rebar"), help="whose inventory it is")
     source = made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
     target = made["import"].add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)"
@@ -194,7 +200,7 @@ def dispatch(given: argparse.Namespace) -> int:
     # A file with mistakes is told before anything that takes time is loaded.
     work = None if given.verb in WITHOUT_CLUSTER else job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import files, gather, machines, plan, preflight, up, verify, wait  # noqa: PLC0415
+    from kubesmith.commands import files, gather, machines, plan, preflight, snapshot, up, verify, wait  # noqa: PLC0415
 
     if given.verb == "completion":
         print(completion.script(parser(), given.shell))
@@ -202,7 +208,11 @@ def dispatch(given: argparse.Namespace) -> int:
     if given.verb == "schema":
         return files.schema()
     if given.verb == "import":
-        return files.import_kubespray(given.path, given.output, ui, lab=given.lab)
+        return files.import_inventory(given.kind, given.path, given.output, ui, lab=given.lab)
+    if given.verb == "box":
+        from kubesmith.commands import box  # noqa: PLC0415
+
+        return box.build(ui, assume_yes=given.yes)
     if given.verb == "bundle":
         return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()
@@ -219,6 +229,7 @@ def dispatch(given: argparse.Namespace) -> int:
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),
         "destroy": lambda: machines.destroy(work),
+        "snapshot": lambda: snapshot.run(work, given.action, given.name),
     }
     return verbs[given.verb]()
 

@@ -86,13 +86,13 @@ def read(path: Path, *, lab: bool = False) -> Imported:
     _groups(imported, listing)
     _leftovers(imported, shared)
     if lab:
-        _as_lab(imported)
-    _validated(imported, path)
+        as_lab(imported)
+    validated(imported, path)
     return imported
 
 
-def _as_lab(imported: Imported) -> None:
-    """Leave out where the machines are: the lab makes its own, and finds them addresses."""
+def as_lab(imported: Imported) -> None:
+    """Make it a lab: leave out where the machines are: the lab makes its own, and finds them addresses."""
     imported.data |= {"provider": "podman", "lab": True}
     imported.data.pop("access", None)
     elsewhere = {"address", "host", "port", "user"}
@@ -302,15 +302,16 @@ def _leftovers(imported: Imported, shared: Mapping[str, Any]) -> None:
     )
     handled |= {"calico_vxlan_mode", "calico_ipip_mode", "calico_mtu", "supplementary_addresses_in_ssl_keys"}
     handled |= {"ansible_local"}  # Ansible's own, in every listing
-    imported.ignored += [f"{name}: {_short(shared[name])}" for name in sorted(set(shared) - handled)]
+    imported.ignored += [f"{name}: {short(shared[name])}" for name in sorted(set(shared) - handled)]
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return the value on one line, cut to 60 characters."""
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _validated(imported: Imported, path: Path) -> None:
+def validated(imported: Imported, path: Path) -> None:
     """Check the result by the rules of every cluster file."""
     text = imported.text()
     check: Callable[..., Any] = spec_module.check

@@ -66,8 +66,19 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("destroy", "a lab goes without a question"),
         ("destroy -i vagrant --yes", "others ask, unless told"),
     ),
+    "snapshot": (
+        ("snapshot save clean", "the nodes stop for it, and run again afterwards"),
+        ("snapshot restore clean", "and verify: ends with 1 if a check fails"),
+        ("snapshot list", "name, time, nodes, size"),
+        ("snapshot delete clean", ""),
+    ),
+    "box": (("box build --yes", "kept in the cache, added to Vagrant as kubesmith/debian-12"),),
     "schema": (("schema > cluster.schema.json", "for an editor that completes YAML from it"),),
-    "import": (("import kubespray inventory/mycluster -o cluster.yml", "says what was kept, translated, ignored"),),
+    "import": (
+        ("import kubespray inventory/mycluster -o cluster.yml", "says what was kept, translated, ignored"),
+        ("import csv hardware.csv -o cluster.yml", "columns such as hostname, ip_address, labels"),
+        ("import rebar machines.json -o cluster.yml", "what `drpcli machines list` prints"),
+    ),
     "completion": (("completion bash > ~/.local/share/bash-completion/completions/runner.py", ""),),
     "bundle": (
         ("bundle build", "what is in the cache is not built again"),

@@ -10,7 +10,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec
 from rich.console import Console
 from rich.text import Text
 
-from kubesmith import kubespray
+from kubesmith import hardware, kubespray, rebar
 from kubesmith.errors import InputError
 from kubesmith.ui import Ui
 
@@ -22,14 +22,17 @@ def schema() -> int:
     return 0
 
 
-def import_kubespray(path: Path, output: Path | None, ui: Ui, *, lab: bool = False) -> int:
-    """Write the cluster file that a kubespray inventory amounts to, and say what became of its settings.
+READERS = {"kubespray": kubespray.read, "csv": hardware.read, "rebar": rebar.read}
+
+
+def import_inventory(kind: str, path: Path, output: Path | None, ui: Ui, *, lab: bool = False) -> int:
+    """Write the cluster file that another tool's inventory amounts to, and say what became of its settings.
 
     With ``lab``, a file for the same cluster on container nodes of this machine.
     """
     if output is not None and output.exists():
         raise InputError(f"{output} exists", fix="name a file that does not, or move that one away")
-    imported = kubespray.read(path, lab=lab)
+    imported = READERS[kind](path, lab=lab)
     if output is None:
         sys.stdout.write(imported.text())
     else:
