@@ -3,10 +3,10 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: help lab test lint unit sanity collection molecule faults man bench clean
+.PHONY: help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 lab: ## a verified cluster on this machine: one control plane and two workers
 	python3 runner.py --inventory lab --yes
@@ -19,6 +19,9 @@ lint unit sanity collection: ## the code as it is written; without machines; Ans
 
 faults: ## a lab of its own, broken in every known way; long, and not part of `test`
 	$(IN) $(NEEDS) python tests/run.py faults
+
+test-vagrant: ## two virtual machines, from the box to destroy; software emulation where there is no KVM, then an hour
+	$(IN) --needs libvirt --needs box --needs bundle --yes python tests/run.py vagrant
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

@@ -75,6 +75,7 @@ class Job:
         return make(
             self.spec,
             wanted,
+            inventory=self.file,
             avoid=[IPv4Network(text.partition(",")[0]) for text in (network.pods, network.services)],
             bundle=paths.bundle(),
         )

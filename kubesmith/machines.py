@@ -19,7 +19,8 @@ class Machine:
     ``address`` is the address that kubelet, API server and Calico use; ``ssh_host`` is where SSH reaches the machine
     (the same unless a NAT or bastion lies between). ``ssh_config`` is a file for ``ssh -F`` with a Host entry ``name``.
     ``container`` marks a node that shares this host's kernel: it loads no modules and may not set every limit, so the
-    inventory gives it other role variables than a machine of its own (plugins/plugin_utils/inventory.py).
+    inventory gives it other role variables than a machine of its own (plugins/plugin_utils/inventory.py). ``emulated``
+    marks a machine whose processor is emulated: everything there gets more time.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Machine:
     ssh_config: str
     container: bool = False
     address6: str = ""
+    emulated: bool = False
 
 
 def save(folder: Path, provider: str, machines: Sequence[Machine]) -> None:

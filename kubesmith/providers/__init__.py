@@ -8,14 +8,19 @@ from pathlib import Path
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Spec
 
-from kubesmith.errors import InputError
 from kubesmith.providers.base import Provider, Wanted
 from kubesmith.providers.existing import ExistingProvider
 from kubesmith.providers.podman import PodmanProvider
+from kubesmith.providers.vagrant import VagrantProvider
 
 
-def make(spec: Spec, wanted: Sequence[Wanted], *, avoid: Sequence[IPv4Network], bundle: Path) -> Provider:
-    """Return the provider that ``spec`` names. ``avoid`` are ranges that no machine may get an address from."""
+def make(
+    spec: Spec, wanted: Sequence[Wanted], *, inventory: Path, avoid: Sequence[IPv4Network], bundle: Path
+) -> Provider:
+    """Return the provider that ``spec`` names; ``avoid`` are ranges that no machine may get an address from.
+
+    ``inventory`` is the cluster file that ``spec`` was read from.
+    """
     if spec.provider == "podman":
         cidr = spec.network.nodes
         return PodmanProvider(
@@ -23,7 +28,4 @@ def make(spec: Spec, wanted: Sequence[Wanted], *, avoid: Sequence[IPv4Network], 
         )
     if spec.provider == "ssh":
         return ExistingProvider(spec)
-    raise InputError(
-        f"provider {spec.provider!r} is not driven by runner.py yet",
-        fix="run 'vagrant up', then list the machines with provider: ssh",
-    )
+    return VagrantProvider(spec, inventory, wanted)

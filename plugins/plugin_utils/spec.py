@@ -279,6 +279,24 @@ class Features(Part):
     schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
 
 
+class Vagrant(Part):
+    """The virtual machines that provider vagrant makes; what is left out suits this host."""
+
+    hypervisor: Optional[Literal["libvirt", "virtualbox"]] = Field(
+        None, description="Who runs the virtual machines; what this host has by default."
+    )
+    box: Optional[Annotated[str, _matching(re.compile(r"\S+"), "has white space")]] = Field(
+        None, description="Vagrant box; the one of `box build` where there is one, else Debian 12 from the registry."
+    )
+    cpus: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Processors of each machine; kubeadm wants 2.")
+    control_plane_memory: Optional[Annotated[int, Field(ge=1800, le=1048576)]] = Field(
+        None, description="MiB of a control plane; kubeadm refuses less than 1700 MB. By this host's memory by default."
+    )
+    worker_memory: Optional[Annotated[int, Field(ge=1024, le=1048576)]] = Field(
+        None, description="MiB of a worker. By this host's memory by default."
+    )
+
+
 class Kubeadm(Part):
     """Settings handed to kubeadm's configuration as they are."""
 
@@ -317,6 +335,7 @@ class Spec(Part):
     access: Access = Field(default_factory=Access)
     features: Features = Field(default_factory=Features)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
+    vagrant: Vagrant = Field(default_factory=Vagrant)
 
     @property
     def dual_stack(self) -> bool:
@@ -324,12 +343,14 @@ class Spec(Part):
         return "," in self.network.pods
 
     def machines(self) -> tuple[Node, ...]:
-        """Return the nodes as listed or, if only counted, named cp1… and w1…."""
+        """Return the nodes as listed or, if only counted, named cp1…, w1…; Vagrant's as the lecture names them."""
         if self.nodes:
             return self.nodes
         planes = 1 if self.control_planes is None else self.control_planes
-        named = [Node(name=f"cp{i + 1}", role="control-plane") for i in range(planes)]
-        return (*named, *(Node(name=f"w{i + 1}") for i in range(self.workers or 0)))
+        plane, worker = ("m{}-k8s", "w{}-k8s") if self.provider == "vagrant" else ("cp{}", "w{}")
+        names = [plane.format("" if self.provider == "vagrant" and i == 0 else i + 1) for i in range(planes)]
+        named = [Node(name=name, role="control-plane") for name in names]
+        return (*named, *(Node(name=worker.format(i + 1)) for i in range(self.workers or 0)))
 
 
 def schema() -> dict[str, Any]:

@@ -117,6 +117,32 @@ def faults(_folder: Path) -> Iterator[Step]:
     yield Step("faults", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
 
 
+def vagrant(_folder: Path) -> Iterator[Step]:
+    """Yield the way of a cluster of two virtual machines, from the box to the end; emulated where there is no KVM."""
+    missing = "" if shutil.which("vagrant") and shutil.which("virsh") else "vagrant or libvirt is not installed"
+    runner = (sys.executable, "runner.py")
+    inventory = ("--inventory", "tests/vagrant/cluster.yml")
+    own = (sys.executable, "tests/vagrant/steps.py")
+    destroy = (*runner, "destroy", "--yes", *inventory)
+
+    def step(name: str, *command: str, vital: bool = True) -> Step:
+        return Step(name, command, skip=missing, limit=COLD, vital=vital)
+
+    yield step("libvirt answers", *own, "libvirt-start")
+    yield step("box", *runner, "box", "build", "--yes")
+    yield step("bundle", *runner, "bundle", "build", "--yes")
+    yield step("machines", *runner, "up", "--to", "nodes", *inventory)
+    yield step("up", *runner, "up", *inventory)
+    yield step("verify", *runner, "verify", "--wait", "1200", *inventory)
+    yield step("a second run changes nothing", *own, "again")
+    yield step("each node reboots", *own, "reboot", vital=False)
+    yield step("snapshot save", *runner, "snapshot", "save", "clean", *inventory)
+    yield step("the cluster is broken", *own, "damage", vital=False)
+    yield step("snapshot restore", *runner, "snapshot", "restore", "clean", *inventory, vital=False)
+    yield step("destroy", *destroy, vital=False)
+    yield step("libvirt stops", *own, "libvirt-stop", vital=False)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -134,7 +160,7 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"faults"}  # not part of `make test`
+LONG = {"faults", "vagrant"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
@@ -142,4 +168,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "collection": collection,
     "molecule": molecule,
     "faults": faults,
+    "vagrant": vagrant,
 }

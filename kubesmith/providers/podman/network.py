@@ -106,7 +106,7 @@ def in_use(
     return [
         *(Taken(subnet, "the cluster's pods or services") for subnet in avoid),
         *(Taken(s, f"podman network {net['name']}") for net in networks if net["name"] != own for s in _subnets(net)),
-        *(route for route in routes(_ip_routes()) if not any(route.subnet.subnet_of(subnet) for subnet in ours)),
+        *(route for route in routes(ip_routes()) if not any(route.subnet.subnet_of(subnet) for subnet in ours)),
     ]
 
 
@@ -124,7 +124,8 @@ def routes(table: Iterable[Mapping[str, str]]) -> list[Taken]:
     ]
 
 
-def _ip_routes() -> list[dict[str, str]]:
+def ip_routes() -> list[dict[str, str]]:
+    """Return this machine's routes as ``ip -json`` tells them; KubesmithError where they cannot be read."""
     command = ["ip", "-json", "-4", "route", "show", "table", "all"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

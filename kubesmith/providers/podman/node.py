@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubesmith.errors import KubesmithError
 from kubesmith.progress import Progress
-from kubesmith.providers.podman import ssh
+from kubesmith.providers import ssh
 from kubesmith.providers.podman.engine import exists, host, node_flags, podman, runtime_flags
 from kubesmith.providers.podman.lab import ADDRESS, BUNDLES, CLUSTER, NODE, ROLE, Container, Lab
 from kubesmith.providers.podman.network import hardware_address

@@ -14,8 +14,9 @@ from kubesmith import machines, paths
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.machines import Machine
 from kubesmith.progress import Progress
+from kubesmith.providers import ssh
 from kubesmith.providers.base import MachineStatus, Wanted
-from kubesmith.providers.podman import network, node, preflight, ssh, state
+from kubesmith.providers.podman import network, node, preflight, state
 from kubesmith.providers.podman.engine import podman, wait_for_others
 from kubesmith.providers.podman.lab import Container, Lab
 from kubesmith.providers.podman.node_image import NodeImage

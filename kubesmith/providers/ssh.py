@@ -1,4 +1,4 @@
-"""How a lab's nodes are reached: a key of the lab's own, checked host keys, and one file for ``ssh -F``."""
+"""How machines that we made are reached: by key, host keys checked, and one file for ``ssh -F``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ LONGEST_FOLDER = 107 - 1 - 40 - 17
 
 @dataclass(frozen=True)
 class Peer:
-    """One node as SSH sees it: its name, its address, and its public host key (type and key)."""
+    """One node as SSH sees it: its name, its address, its public host key (type and key), and who may enter how.
+
+    ``key`` is a file with a private key; None stands for the lab's own.
+    """
 
     name: str
     address: str
     host_key: str
+    user: str = "root"
+    key: Path | None = None
 
 
 def ensure_key(folder: Path, comment: str) -> str:
@@ -51,11 +56,14 @@ def sockets(folder: Path) -> Path:
 
 def config(folder: Path, peers: Sequence[Peer]) -> str:
     """Return the text of ``ssh_config``: a Host entry for each node, by name and by address."""
-    entries = [f"Host {peer.name} {peer.address}\n  HostName {peer.address}\n" for peer in peers]
+    entries = [
+        f"Host {alias}\n  HostName {peer.address}\n  User {peer.user}\n"
+        f"  IdentityFile {_quoted(peer.key or folder / KEY)}\n"
+        for peer in peers
+        for alias in (peer.name, peer.address)
+    ]
     common = {
-        "User": "root",
         "Port": "22",
-        "IdentityFile": _quoted(folder / KEY),
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
         "UserKnownHostsFile": _quoted(folder / KNOWN_HOSTS),

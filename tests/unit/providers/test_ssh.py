@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kubesmith.providers.podman import ssh
+from kubesmith.providers import ssh
 
 PEERS = [ssh.Peer("cp1", "10.201.210.11", "ssh-ed25519 AAAA"), ssh.Peer("w1", "10.201.210.51", "ssh-ed25519 BBBB")]
 
