@@ -25,6 +25,7 @@ from kubesmith.ui import Ui
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
 WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle", "box"}
+ENTERING = {"plan", "preflight", "verify", "gather"}  # verbs that enter machines; so does up, which looks for itself
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 NOT_OURS = {
     errno.EACCES,
@@ -217,6 +218,8 @@ def dispatch(given: argparse.Namespace) -> int:
         return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()
     assert work is not None
+    if given.verb in ENTERING or (given.verb == "up" and "nodes" not in phases):
+        work.enter()
     verbs: dict[str, Callable[[], int]] = {
         "up": lambda: plan.run(work) if given.check else up.run(work, phases=phases),
         "plan": lambda: plan.run(work, exit_code=given.exit_code),

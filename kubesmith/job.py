@@ -21,6 +21,7 @@ from kubesmith import machines, ordinary, paths
 from kubesmith.errors import InputError
 from kubesmith.providers import make
 from kubesmith.providers.base import Provider, Wanted
+from kubesmith.providers.existing import SOCKETS, ExistingProvider
 from kubesmith.ui import Ui
 
 
@@ -56,7 +57,8 @@ class Job:
         if self.listed:
             return ordinary.reach(self.listed, self.spec)
         rows = [vars(machine) for machine in machines.load(self.state)]
-        return builder.build(self.spec, rows, state=str(self.state), bundle=str(paths.bundle())).hosts
+        sockets = os.environ.get(SOCKETS, "")
+        return builder.build(self.spec, rows, state=str(self.state), bundle=str(paths.bundle()), sockets=sockets).hosts
 
     def not_made(self) -> list[str]:
         """Return the nodes whose machines the provider has not made; none where machines are not its business."""
@@ -79,6 +81,12 @@ class Job:
             avoid=[IPv4Network(text.partition(",")[0]) for text in (network.pods, network.services)],
             bundle=paths.bundle(),
         )
+
+    def enter(self) -> None:
+        """Have the passwords that machines of provider ssh want; others want none. InputError for a wrong one."""
+        provider = self.provider()
+        if isinstance(provider, ExistingProvider):
+            provider.enter()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

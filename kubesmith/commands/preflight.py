@@ -91,7 +91,7 @@ def _silent(failure: execute.Failure, variables: Mapping[str, Any]) -> Finding:
         fix = f"look whether it runs, and whether this works: {shlex.join(ssh_argv(dict(variables)))}"
         return Finding(ERROR, failure.host, "reached", seen, rule, fix)
     rule = "the module node_preflight runs there, as root, with Python 3.9 or newer"
-    fix = "a password for sudo is the usual reason: allow the user sudo without one, or set access.user: root"
+    fix = "a password for sudo is the usual reason: set KUBESMITH_BECOME_PASSWORD, or run it on a terminal"
     return Finding(ERROR, failure.host, "looked at", failure.message or failure.detail, rule, fix)
 
 

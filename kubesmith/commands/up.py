@@ -53,8 +53,8 @@ def _packages(job: Job, phases: frozenset[str], choice: source.Choice | None) ->
     Compilers are wanted only where a bundle is built, debootstrap only where there is no node image.
     """
     bundle = ["bundle"] if choice and choice.kind == "gomod" else []
-    nodes = []
-    if "nodes" in phases and job.spec.provider == "podman":
+    nodes = list(providers.packages(job.spec)) if "nodes" in phases else []
+    if nodes == ["podman"]:
         image = NodeImage()
         carried = choice is not None and choice.kind == "file" and source.brings(choice.wanted, image.tar.name)
         nodes = ["nodes" if carried or image.at_hand() else "podman"]

@@ -12,6 +12,7 @@ from kubesmith.providers.base import Provider, Wanted
 from kubesmith.providers.existing import ExistingProvider
 from kubesmith.providers.podman import PodmanProvider
 from kubesmith.providers.vagrant import VagrantProvider
+from kubesmith.providers.vagrant.design import hypervisors
 
 
 def make(
@@ -29,3 +30,10 @@ def make(
     if spec.provider == "ssh":
         return ExistingProvider(spec)
     return VagrantProvider(spec, inventory, wanted)
+
+
+def packages(spec: Spec) -> tuple[str, ...]:
+    """Return the purposes, as kubesmith.packages knows them, that making the machines of ``spec`` needs."""
+    if spec.provider == "vagrant" and "virtualbox" in (spec.vagrant.hypervisor, *hypervisors()[:1]):
+        return ("vagrant",)
+    return {"podman": ("podman",), "vagrant": ("libvirt",), "ssh": ("ssh",)}[spec.provider]

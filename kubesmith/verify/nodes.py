@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
 import subprocess
 import tempfile
 import zlib
 from functools import cache, cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from kubesmith.job import ssh_argv
+from kubesmith.providers.existing import SUDO_PASSWORD as SUDO_PASSWORDS
 from kubesmith.verify import background
 
+SUDO_PASSWORD = SUDO_PASSWORDS[0]
+SSH_FAILED = 255  # ssh's exit code when it is ssh that failed
 REMOTE = Path(__file__).parent / "remote"
 CONTROL_PLANE, WORKER = "kube_control_plane", "kube_node"
 # BatchMode: a question for a password must fail and not wait. A frozen node is given up after ten seconds.
@@ -78,6 +84,8 @@ class Node:
         """The command that starts Python as root."""
         python = shlex.quote(str(self.variables.get("ansible_python_interpreter", "python3")))
         python = "python3" if python.startswith("auto") else python
+        if SUDO_PASSWORD in os.environ and self.variables.get("ansible_user") != "root":
+            return f"sudo -S -p '' {python}"
         return (
             python
             if self.variables.get("ansible_user") == "root"
@@ -105,7 +113,7 @@ class Node:
         """
         command = f"{self._python} -c {shlex.quote(LOADER)} {package(script, question)}"
         try:
-            done = background.start(self.host.run, command).result(timeout=seconds)
+            done = background.start(self._run, command).result(timeout=seconds)
         except TimeoutError:
             raise Unreachable(f"no answer within {seconds:.0f} s") from None
         except RuntimeError as error:  # testinfra's way to say that ssh itself failed
@@ -114,6 +122,18 @@ class Node:
             raise RuntimeError(f"{script} on {self.name}: {done.stderr.strip()[-1500:]}")
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+    def _run(self, command: str) -> Any:
+        """Run a command by testinfra; by ssh itself where sudo reads a password, for which testinfra has no place."""
+        password = os.environ.get(SUDO_PASSWORD)
+        if password is None or self.variables.get("ansible_user") == "root":
+            return self.host.run(command)
+        words = ["ssh", *shlex.split(str(self.variables["ansible_ssh_extra_args"]))]
+        words += [*ssh_argv(self.variables)[1:], command]
+        done = subprocess.run(words, input=f"{password}\n", capture_output=True, text=True, check=False)
+        if done.returncode == SSH_FAILED:
+            raise RuntimeError(done.stderr)
+        return SimpleNamespace(rc=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     def journal(self, lines: int = 30) -> list[str]:
         """Return the last lines that kubelet and containerd wrote."""

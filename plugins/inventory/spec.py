@@ -36,6 +36,7 @@ nodes:
 """
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -85,7 +86,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
                 f"the machines of cluster {spec.cluster.name} have not been made; "
                 f"run: python3 runner.py up --inventory {path}"
             )
-        built = builder.build(spec, machines, state=str(state), bundle=str(places.bundle()))
+        sockets = os.environ.get("KUBESMITH_SSH_SOCKETS", "")  # set by runner.py, which opened connections by password
+        built = builder.build(spec, machines, state=str(state), bundle=str(places.bundle()), sockets=sockets)
         self._fill(built)
 
     def _refuse(self, message: str) -> NoReturn:

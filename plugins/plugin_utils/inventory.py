@@ -31,12 +31,14 @@ class Inventory:
     groups: dict[str, list[str]] = field(default_factory=dict)
 
 
-def build(spec: Spec, machines: Sequence[Mapping[str, Any]], *, state: str, bundle: str) -> Inventory:
+def build(
+    spec: Spec, machines: Sequence[Mapping[str, Any]], *, state: str, bundle: str, sockets: str = ""
+) -> Inventory:
     """Return the inventory of a cluster.
 
     ``machines`` are the rows of the provider's ``machines.json`` (empty before the machines are made, and for provider
     ssh, whose nodes carry their own addresses); ``state`` is the cluster's state folder, ``bundle`` the bundle's folder
-    on the controller.
+    on the controller. ``sockets`` is a folder with connections that are open already, for machines of provider ssh.
     """
     made = {machine["name"]: machine for machine in machines}
     nodes = spec.machines()
@@ -45,7 +47,7 @@ def build(spec: Spec, machines: Sequence[Mapping[str, Any]], *, state: str, bund
     groups: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
     for node in nodes:
         groups[GROUPS[node.role]].append(node.name)
-    hosts = {node.name: _host(node, made.get(node.name), spec) for node in nodes}
+    hosts = {node.name: _host(node, made.get(node.name), spec, sockets) for node in nodes}
     addresses = {
         name: host["kubesmith_node_address"] for name, host in hosts.items() if "kubesmith_node_address" in host
     }
@@ -53,13 +55,13 @@ def build(spec: Spec, machines: Sequence[Mapping[str, Any]], *, state: str, bund
     return Inventory(variables, hosts, groups)
 
 
-def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec) -> Variables:
+def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec, sockets: str) -> Variables:
     """Return one host's variables: how to reach it, and what it is in the cluster."""
     if machine is not None:
         reach = _reach_made(machine)
         address, address6 = machine["address"], machine.get("address6", "")
     elif spec.provider == "ssh":
-        reach = _reach_own(node, spec.access)
+        reach = _reach_own(node, spec.access, sockets)
         address, address6 = node.address, node.address6 or ""
     else:
         # Never a bare node name: it could resolve to somebody's real machine.
@@ -87,13 +89,16 @@ def _reach_made(machine: Mapping[str, Any]) -> Variables:
     }
 
 
-def _reach_own(node: Node, access: Access) -> Variables:
+def _reach_own(node: Node, access: Access, sockets: str) -> Variables:
     user = node.user or access.user
     options = []
     if access.known_hosts:
         options.append(f"-o UserKnownHostsFile={shlex.quote(access.known_hosts)}")
     if access.bastion:
         options.append(f"-J {shlex.quote(access.bastion)}")
+    if sockets:
+        path = shlex.quote(f"{sockets}/%C")
+        options.append(f"-o ControlMaster=auto -o ControlPersist=30m -o ControlPath={path}")
     variables: Variables = {
         "ansible_host": node.host or node.address,
         "ansible_port": node.port or access.port,

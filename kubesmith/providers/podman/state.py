@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.providers.podman.engine import exists, podman, podman_json
@@ -67,12 +68,11 @@ class Kept:
 
         An image of which a node's container is made only loses its name; it goes with the lab.
         """
-        ours = ["--filter", f"label={CLUSTER}={self.lab.cluster}", "--filter", f"label={SNAPSHOT}={self.name}"]
-        volumes = podman("volume", "ls", "--quiet", *ours).split()
+        volumes = [entry["Name"] for entry in _labelled(self.lab, "volume", "ls") if _snapshot(entry) == self.name]
         if volumes:
             podman("volume", "rm", "--force", *volumes)
         prefix = f"{REPOSITORY}/{self.lab.cluster}/"
-        names = [name for entry in podman_json("images", *ours) for name in entry.get("Names") or []]
+        names = [name for entry in _labelled(self.lab, "images") for name in entry.get("Names") or []]
         images = [name for name in names if name.startswith(prefix) and name.endswith(f":{self.name}")]
         used = {entry["Image"] for entry in podman_json("ps", "--all")}
         for image in images:
@@ -82,10 +82,18 @@ class Kept:
 
 def remains(lab: Lab, known: Sequence[str]) -> list[str]:
     """Return the names of snapshots of which podman has parts and that are not among ``known``."""
-    ours = ["--filter", f"label={CLUSTER}={lab.cluster}", "--filter", f"label={SNAPSHOT}"]
-    images = [entry for entry in podman_json("images", *ours) if entry.get("Names")]
-    entries = [*podman_json("volume", "ls", *ours), *images]
-    return sorted({entry["Labels"][SNAPSHOT] for entry in entries} - set(known))
+    images = [entry for entry in _labelled(lab, "images") if entry.get("Names")]
+    found = {_snapshot(entry) for entry in [*_labelled(lab, "volume", "ls"), *images]}
+    return sorted(found - {""} - set(known))
+
+
+def _labelled(lab: Lab, *listing: str) -> list[dict[str, Any]]:
+    """Return podman's volumes or images of the lab. Of two filters by label podman 4 heeds only one, for volumes."""
+    return podman_json(*listing, "--filter", f"label={CLUSTER}={lab.cluster}")
+
+
+def _snapshot(entry: Mapping[str, Any]) -> str:
+    return str((entry.get("Labels") or {}).get(SNAPSHOT, ""))
 
 
 def size_mb(lab: Lab, containers: Sequence[Container]) -> int:

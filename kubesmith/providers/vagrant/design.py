@@ -198,10 +198,8 @@ def _memory(node: Node, spec: Spec, host: Host) -> int:
 def _subnet(spec: Spec, nodes: Sequence[Node], host: Host, earlier: Design | None, made: bool) -> IPv4Network:
     if earlier and made:
         return IPv4Network(earlier.subnet)
-    own = (
-        Taken(IPv4Network(spec.network.pods), "network.pods"),
-        Taken(IPv4Network(spec.network.services), "network.services"),
-    )
+    ranges = {"network.pods": spec.network.pods, "network.services": spec.network.services}
+    own = [Taken(IPv4Network(text.partition(",")[0]), name) for name, text in ranges.items()]
     taken = (*host.taken, *own)
     listed = next((node.address for node in nodes if node.address), None)
     if spec.network.nodes or listed:

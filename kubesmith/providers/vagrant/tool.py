@@ -103,7 +103,7 @@ class Vagrant:
 
     def _failure(self, arguments: Sequence[str], lines: Sequence[str]) -> KubesmithError:
         """Return the error for a vagrant that failed: in our words where we know what it means, else in its own."""
-        text = "\n".join(lines)
+        text = " ".join(line.strip() for line in lines)  # it breaks its sentences into lines
         for pattern, meaning, fix in KNOWN:
             if re.search(pattern, text):
                 return InputError(meaning.format(box=self.box, hypervisor=self.hypervisor), fix=fix)

@@ -14,7 +14,7 @@ from pathlib import Path
 from kubesmith import paths
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.progress import Progress
-from kubesmith.providers.podman.engine import exists, podman
+from kubesmith.providers.podman.engine import exists, podman, podman_json
 from kubesmith.providers.podman.lab import CLUSTER
 from kubesmith.providers.podman.node_image import recipe
 from kubesmith.providers.podman.node_image.mirror import Archive, archive
@@ -88,8 +88,10 @@ class NodeImage:
 
     def _import(self, progress: Progress) -> None:
         progress.update(ITEM, "importing into podman")
-        # Snapshots are made of the image and have its label; they have a cluster's besides.
-        podman("image", "prune", "--all", "--force", "--filter", f"label={LABEL}", "--filter", f"label!={CLUSTER}")
+        # Older ones that nothing uses go. Snapshots have the label too, and a cluster's besides: they stay.
+        entries = podman_json("images", "--filter", f"label={LABEL}")
+        for old in {entry["Id"] for entry in entries if CLUSTER not in (entry.get("Labels") or {})}:
+            podman("rmi", old, check=False)
         changes = [
             f"CMD {json.dumps(recipe.COMMAND)}",
             "STOPSIGNAL SIGRTMIN+3",
