@@ -98,9 +98,9 @@ BOX = (
 def packages(purpose: str) -> tuple[Package, ...]:
     """Return what ``purpose`` needs.
 
-    ``podman`` (lab nodes), ``nodes`` (those, their image being at hand), ``bundle``, ``ssh`` (own machines), ``vagrant``
-    (virtual machines by whatever is there), ``libvirt`` (virtual machines by libvirt), ``box`` (their image), or
-    ``test`` (all that `make test` runs).
+    ``podman`` (lab nodes), ``nodes`` (those, their image being at hand), ``bundle``, ``ssh`` (own machines),
+    ``vagrant`` (virtual machines by whatever is there), ``libvirt`` (virtual machines by libvirt), ``box`` (their
+    image), or ``test`` (all that `make test` runs).
     """
     nodes = NODES if Path("/sys/fs/cgroup/cgroup.controllers").exists() else (*NODES, RUNC)
     lab = (*nodes, *NODE_IMAGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kubesmith import bootstrap, digest, execute, paths, report
+from kubesmith import bootstrap, digest, execute, paths, providers, report
 from kubesmith.bundle import source
 from kubesmith.commands import preflight
 from kubesmith.errors import InputError
