@@ -234,9 +234,7 @@ class PodmanProvider:
         public = ssh.ensure_key(self.folder, f"kubesmith-{self.name}")
         common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus)
         return [
-            node.Node(
-                common, w.name, w.role, given[w.name], found.get(w.name), network.beside(given[w.name], six)
-            )
+            node.Node(common, w.name, w.role, given[w.name], found.get(w.name), network.beside(given[w.name], six))
             for w in self.wanted
         ]
 
