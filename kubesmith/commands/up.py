@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kubesmith import bootstrap, digest, execute, paths, providers, report
+from kubesmith import bootstrap, digest, execute, logins, paths, providers, report
 from kubesmith.bundle import source
 from kubesmith.commands import preflight
 from kubesmith.errors import InputError
@@ -24,6 +24,7 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
     provider = job.provider()
     if "nodes" not in phases:
         _made(job, phases)
+    logins.check(job.spec)
     choice = source.choose(wanted(job)) if "bundle" in phases else None
     _packages(job, phases, choice)
     if "nodes" in phases and not (choice and choice.kind == "file"):  # the file may bring what is missed

@@ -137,6 +137,7 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "calico_encapsulation": network.calico.encapsulation,
         "calico_mtu": network.calico.mtu,
         "containerd_registries": [registry.model_dump(exclude_none=True) for registry in spec.runtime.registries],
+        "containerd_proxy": _containerd_proxy(spec, addresses),
         "containerd_restrict_oom_score_adj": container,
         "containerd_host": _host_settings(spec, container, addresses),
     }
@@ -160,6 +161,19 @@ def _host_settings(spec: Spec, container: bool, addresses: Mapping[str, str]) ->
         usual = default_sysctls(() if container else ("br_netfilter",))
         settings["sysctls"] = usual | {"net.ipv6.conf.all.forwarding": "1"}
     return settings
+
+
+def _containerd_proxy(spec: Spec, addresses: Mapping[str, str]) -> Variables:
+    """Return the proxy of image pulls; the cluster itself is reached without it."""
+    proxy = spec.runtime.proxy
+    if not (proxy.http or proxy.https):
+        return {}
+    network = spec.network
+    ranges = [network.pods, network.services, *([network.nodes] if network.nodes else addresses.values())]
+    own = ["localhost", "127.0.0.0/8", "::1", ".svc", f".{network.dns_domain}"]
+    own += [part for text in ranges for part in text.split(",")]
+    own += [spec.cluster.endpoint] if spec.cluster.endpoint else []
+    return proxy.model_dump(exclude_none=True) | {"no_proxy": list(dict.fromkeys([*own, *proxy.no_proxy]))}
 
 
 def _kubelet(spec: Spec, container: bool) -> Variables:

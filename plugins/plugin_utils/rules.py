@@ -8,7 +8,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 if TYPE_CHECKING:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path
@@ -214,6 +214,27 @@ WHOLE = (  # lists into which kubeadm writes a feature's arguments and folders
     *("/spec/containers/0/command", "/spec/containers/0/volumeMounts"),
 )
 
+
+def logins_complete(spec: Spec) -> Broken:
+    """A login says where its password is, once; there is somebody to log in at."""
+    rows: list[tuple[Path, Any]] = [(("runtime", "proxy"), spec.runtime.proxy)]
+    for index, registry in enumerate(spec.runtime.registries):
+        path: Path = ("runtime", "registries", index)
+        rows += [(path, registry), *(((*path, "mirrors", at), mirror) for at, mirror in enumerate(registry.mirrors))]
+        if registry.auth and registry.upstream == "_default":
+            yield (*path, "auth"), "is a login at no registry: _default stands for all", "give it to a mirror"
+    for where, row in rows:
+        if row.auth and (row.auth.password_env is None) == (row.auth.password_file is None):
+            yield (
+                (*where, "auth"),
+                "needs one of password_env and password_file",
+                "name the variable or the file on the controller that holds the password",
+            )
+    proxy = spec.runtime.proxy
+    if (proxy.auth or proxy.no_proxy) and not (proxy.http or proxy.https):
+        yield ("runtime", "proxy"), "names no proxy", "give http, https or both"
+
+
 RULES: tuple[Callable[[Spec], Broken], ...] = (
     ranges_overlap,
     ranges_large_enough,
@@ -225,4 +246,5 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     endpoint_apart,
     both_families,
     features_go_together,
+    logins_complete,
 )

@@ -203,6 +203,21 @@ class Network(Part):
     calico: Calico = Field(default_factory=Calico, description="The network plug-in's settings.")
 
 
+FROM_CONTROLLER = re.compile(r"(/|~/)\S+")
+
+
+class Auth(Part):
+    """A login. The password itself never stands in the cluster file."""
+
+    username: Annotated[str, _matching(re.compile(r"[^\s:]+"), "is empty, or has white space or a colon")]
+    password_env: Optional[Annotated[str, _matching(re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "is not a name")]] = Field(
+        None, description="Environment variable, on the controller, that holds the password."
+    )
+    password_file: Optional[Annotated[str, _matching(FROM_CONTROLLER, "is not an absolute path")]] = Field(
+        None, description="File, on the controller, that holds the password; ansible-vault may have encrypted it."
+    )
+
+
 class Mirror(Part):
     """Where images of one registry may be pulled from instead."""
 
@@ -211,6 +226,7 @@ class Mirror(Part):
     )
     skip_verify: bool = Field(False, description="Accept any certificate. Only for a laboratory.")
     ca: Optional[str] = Field(None, description="Path, on the node, of the CA that signed the mirror's certificate.")
+    auth: Optional[Auth] = Field(None, description="Login at the mirror.")
 
 
 class Registry(Part):
@@ -220,12 +236,30 @@ class Registry(Part):
         Field(description="The registry's host, docker.io, or _default for all.")
     )
     mirrors: tuple[Mirror, ...] = Field((), strict=False, description="Where to pull its images instead.")
+    auth: Optional[Auth] = Field(None, description="Login at the registry itself.")
+    ca: Optional[str] = Field(None, description="Path, on the node, of the CA that signed the registry's certificate.")
+
+
+class Proxy(Part):
+    """The way of image pulls into the internet."""
+
+    http: Optional[Annotated[str, _matching(re.compile(r"https?://[^\s@]+"), "is not an address without a login")]] = (
+        Field(None, description="Proxy for http addresses.")
+    )
+    https: Optional[Annotated[str, _matching(re.compile(r"https?://[^\s@]+"), "is not an address without a login")]] = (
+        Field(None, description="Proxy for https addresses.")
+    )
+    no_proxy: tuple[Annotated[str, _matching(re.compile(r"[^\s,]+"), "has a comma or white space")], ...] = Field(
+        (), strict=False, description="Hosts and networks to reach directly, besides the cluster's own."
+    )
+    auth: Optional[Auth] = Field(None, description="Login at the proxy.")
 
 
 class Runtime(Part):
     """The container runtime."""
 
-    registries: tuple[Registry, ...] = Field((), strict=False, description="Mirrors for image pulls.")
+    registries: tuple[Registry, ...] = Field((), strict=False, description="Mirrors and logins for image pulls.")
+    proxy: Proxy = Field(default_factory=Proxy, description="Proxy of image pulls.")
 
 
 class Bundle(Part):
@@ -416,6 +450,8 @@ def _meant(path: Path) -> Path:
 def _explained(path: Path, wrong: set[Path]) -> bool:
     """Tell whether a rule broken at ``path`` only follows from a value that was wrong by itself and taken out."""
     if any(path[:length] in wrong for length in range(1, len(path) + 1)):
+        return True
+    if path[-1:] == ("auth",) and any(bad[: len(path)] == path for bad in wrong):
         return True
     return path == ("nodes",) and any(bad[2:] == ("role",) for bad in wrong)
 

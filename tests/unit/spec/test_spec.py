@@ -267,6 +267,21 @@ lab: 1
         METAL + "  - {name: cp1, rolle: control-plane, address: 10.1.1.1}\n",
         ["f:4:17: nodes[0].rolle: is not a known setting; did you mean role?"],
     ),
+    "logins": (
+        LAB + "runtime:\n  proxy: {no_proxy: [a]}\n  registries:\n"
+        "  - {upstream: a, auth: {username: u, password: hunter2}}\n"
+        "  - {upstream: b, auth: {username: u, password_env: A, password_file: /b}}\n"
+        "  - {upstream: c, mirrors: [{url: 'http://m', auth: {username: u, password_file: b}}]}\n"
+        "  - {upstream: _default, auth: {username: 'u:v', password_env: A}}\n",
+        [
+            "f:4:3: runtime.proxy: names no proxy; give http, https or both",
+            "f:6:39: runtime.registries[0].auth.password: is not a known setting; did you mean password_env?",
+            "f:7:19: runtime.registries[1].auth: needs one of password_env and password_file; "
+            "name the variable or the file on the controller that holds the password",
+            "f:8:67: runtime.registries[2].mirrors[0].auth.password_file: 'b' is not an absolute path",
+            "f:9:33: runtime.registries[3].auth.username: 'u:v' is empty, or has white space or a colon",
+        ],
+    ),
     "an unprintable setting": (
         LAB + '"qu\\nx": 1\n',
         [
