@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-airgap help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ faults: ## a lab of its own, broken in every known way; long, and not part of `t
 
 test-vagrant: ## two virtual machines, from the box to destroy; software emulation where there is no KVM, then an hour
 	$(IN) --needs libvirt --needs box --needs bundle --yes python tests/run.py vagrant
+
+test-airgap: ## a lab from one exported file, with no way out; and a private registry with a password
+	$(IN) $(NEEDS) python tests/run.py airgap
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

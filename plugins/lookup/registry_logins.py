@@ -61,6 +61,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 
     def _from_file(self, whose: str, path: str) -> str:
         try:
-            return Path(self._loader.get_real_file(os.path.expanduser(path))).read_text(encoding="utf-8").rstrip("\r\n")
+            return (
+                Path(self._loader.get_real_file(str(Path(path).expanduser())))
+                .read_text(encoding="utf-8")
+                .rstrip("\r\n")
+            )
         except (AnsibleError, OSError, ValueError) as error:
             raise AnsibleLookupError(f"no password for {whose}: {path} cannot be read: {error}") from error

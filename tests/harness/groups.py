@@ -143,6 +143,12 @@ def vagrant(_folder: Path) -> Iterator[Step]:
     yield step("libvirt stops", *own, "libvirt-stop", vital=False)
 
 
+def airgap(_folder: Path) -> Iterator[Step]:
+    """Yield the test of the one file that is carried across, and of a private registry; it needs a bundle at hand."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/airgap")
+    yield Step("airgap", tests, skip=_no_nodes(), limit=3600, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -160,7 +166,7 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"faults", "vagrant"}  # not part of `make test`
+LONG = {"faults", "vagrant", "airgap"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
@@ -169,4 +175,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "molecule": molecule,
     "faults": faults,
     "vagrant": vagrant,
+    "airgap": airgap,
 }
