@@ -11,6 +11,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -121,6 +122,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made["bundle"].add_argument(
         "--with-node-image", action="store_true", help="export: also the root file system of lab nodes"
+    )
+    made["bundle"].add_argument(
+        "--source", choices=("auto", "upstream", "gomod"), help="build: instead of the cluster file's bundle.source"
     )
     made["bundle"].add_argument("--digest", metavar="sha256:…", help="import: only the file with this digest")
     made["snapshot"].add_argument("action", choices=("save", "restore", "list", "delete"))
@@ -245,14 +249,30 @@ def _bundle(given: argparse.Namespace, ui: Ui) -> int:
         raise InputError(f"--with-node-image says nothing to bundle {given.action}", fix="leave it out")
     if given.digest and given.action != "import":
         raise InputError(f"--digest says nothing to bundle {given.action}", fix="leave it out")
+    if given.source and given.action != "build":
+        raise InputError(f"--source says nothing to bundle {given.action}", fix="leave it out")
     if given.action == "build":
-        bootstrap.require_packages("bundle", assume_yes=given.yes)
+        return _build(given, ui)
     with ui.phase("bundle", f"Bundle: {given.action}") as progress:
         if given.action == "export":
             return bundle.run_export(given.path, progress, as_json=given.json, node_image=given.with_node_image)
         if given.action == "import":
             return bundle.run_import(given.path, progress, as_json=given.json, digest=given.digest or "")
-        return bundle.run(given.action, path=given.path, as_json=given.json, progress=progress)
+        return bundle.run(given.action, path=given.path, as_json=given.json)
+
+
+def _build(given: argparse.Namespace, ui: Ui) -> int:
+    """Carry out ``bundle build``, for the Kubernetes and from the source of a cluster file."""
+    from kubesmith.bundle import source  # noqa: PLC0415
+    from kubesmith.commands import bundle  # noqa: PLC0415
+
+    work = job.read(given.inventory, ui, assume_yes=given.yes)
+    wanted = bundle.wanted(work)
+    choice = source.choose(replace(wanted, source=given.source or wanted.source), fresh=True)
+    if choice.kind == "gomod":
+        bootstrap.require_packages("bundle", assume_yes=given.yes)
+    with ui.phase("bundle", "Bundle: build") as progress:
+        return bundle.run_build(work, choice, progress)
 
 
 def _phases(given: argparse.Namespace) -> frozenset[str]:

@@ -73,11 +73,14 @@ def put_image(recipe: ImageRecipe, layers: Sequence[Layer], arch: str, labels: M
     )
 
 
-def index(images: Sequence[Image], sizes: Mapping[str, int], arch: str) -> dict[str, Any]:
-    """Return ``index.json``; both names are set: containerd reads the one, other tools the other."""
+def index(images: Sequence[Image], tops: Mapping[str, bytes], arch: str) -> dict[str, Any]:
+    """Return ``index.json``; both names are set: containerd reads the one, other tools the other.
+
+    ``tops`` is {digest: manifest}; one that was pulled may be of Docker's own type.
+    """
     entries = [
         {
-            **descriptor(MANIFEST, Blob(image.digest, sizes[image.digest])),
+            **descriptor(_media(tops[image.digest]), Blob(image.digest, len(tops[image.digest]))),
             "platform": {"architecture": arch, "os": "linux"},
             "annotations": {"io.containerd.image.name": image.ref, "org.opencontainers.image.ref.name": image.ref},
         }
@@ -86,8 +89,13 @@ def index(images: Sequence[Image], sizes: Mapping[str, int], arch: str) -> dict[
     return {"schemaVersion": 2, "mediaType": f"{TYPE}.index.v1+json", "manifests": entries}
 
 
+def _media(manifest: bytes) -> str:
+    return str(json.loads(manifest).get("mediaType", MANIFEST))
+
+
 def write_layout(folder: Path, images: Sequence[Image], arch: str) -> None:
     """Write ``oci-layout`` and ``index.json`` into ``folder``, whose ``blobs/sha256`` is filled."""
-    sizes = {i.digest: (folder / "blobs" / "sha256" / i.digest.removeprefix("sha256:")).stat().st_size for i in images}
+    blobs = folder / "blobs" / "sha256"
+    tops = {image.digest: (blobs / image.digest.removeprefix("sha256:")).read_bytes() for image in images}
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}\n')
-    (folder / "index.json").write_text(json.dumps(index(images, sizes, arch), indent=1) + "\n")
+    (folder / "index.json").write_text(json.dumps(index(images, tops, arch), indent=1) + "\n")

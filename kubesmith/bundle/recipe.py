@@ -184,7 +184,8 @@ class Release(Model):
     components: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-def _read(file: Path) -> dict[str, object]:
+def read(file: Path) -> dict[str, object]:
+    """Return a recipe's mapping; InputError if the file holds none."""
     try:
         data = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -196,7 +197,8 @@ def _read(file: Path) -> dict[str, object]:
     return data
 
 
-def _refuse(file: Path, error: ValidationError) -> InputError:
+def refuse(file: Path, error: ValidationError) -> InputError:
+    """Return the error that names every problem of a recipe."""
     problems = [
         f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']} (seen: {e['input']!r:.80})" for e in error.errors()
     ]
@@ -206,11 +208,11 @@ def _refuse(file: Path, error: ValidationError) -> InputError:
 def load_recipe(folder: Path) -> Recipe:
     """Read and check ``component.yml`` in ``folder``; InputError names the file and every problem in it."""
     file = folder / FILE
-    data = _read(file)
+    data = read(file)
     try:
         recipe = Recipe.model_validate({**data, "folder": folder})
     except ValidationError as error:
-        raise _refuse(file, error) from error
+        raise refuse(file, error) from error
     if recipe.source.type == "gomod":
         for needed in ("go.mod", "go.sum"):
             if not (folder / needed).is_file():
@@ -234,7 +236,7 @@ def load_release(kubernetes: str, recipes: Path | None = None) -> list[Recipe]:
         known = ", ".join(releases(root)) or "none"
         raise InputError(f"no bundle recipe for Kubernetes {kubernetes}", fix=f"Choose one of: {known}.")
     try:
-        release = Release.model_validate(_read(file))
+        release = Release.model_validate(read(file))
     except ValidationError as error:
-        raise _refuse(file, error) from error
+        raise refuse(file, error) from error
     return [load_recipe(root / "components" / name) for name in release.components]

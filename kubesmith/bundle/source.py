@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from kubesmith import paths
-from kubesmith.bundle import archive, builder
+from kubesmith.bundle import archive, builder, upstream
 from kubesmith.bundle.assemble import folder_name, point
+from kubesmith.bundle.fetch import UnavailableError
 from kubesmith.bundle.model import FILE, load
 from kubesmith.bundle.store import locked
+from kubesmith.bundle.upstream import Settings
 from kubesmith.bundle.verify import verify
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.progress import Progress
@@ -26,6 +28,7 @@ class Wanted:
     kubernetes: str
     source: str = "auto"
     file: Path | None = None
+    upstream: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,15 @@ def node_images() -> Path:
     return paths.cache() / "node-image"
 
 
-def choose(wanted: Wanted) -> Choice:
-    """Say where the bundle will come from; nothing is fetched, made or read through.
+def choose(wanted: Wanted, *, fresh: bool = False) -> Choice:
+    """Say where the bundle will come from; nothing is fetched, made or read through. ``fresh``: never from at hand.
 
     InputError if the file is not there, or ``KUBESMITH_BUNDLE`` names a bundle that does not fit.
     """
+    if fresh:
+        if wanted.source == "file":
+            raise InputError("bundle.source is file: nothing is built or fetched", fix="Choose another source.")
+        return Choice(_made_from(wanted), wanted)
     if wanted.source == "file" and wanted.file:
         if not wanted.file.is_file():
             raise InputError(f"bundle.file: there is no file {wanted.file}", fix="Carry it here, or correct the path.")
@@ -58,7 +65,14 @@ def choose(wanted: Wanted) -> Choice:
         if given or wanted.source == "file":
             fix = "Import one: runner.py bundle import FILE"
             raise InputError(reason, fix="Correct or unset KUBESMITH_BUNDLE." if given else fix)
-    return Choice("upstream" if wanted.source == "upstream" else "gomod", wanted)
+    return Choice(_made_from(wanted), wanted)
+
+
+def _made_from(wanted: Wanted) -> Kind:
+    """Say where a bundle that is not at hand will be made from; auto asks upstream once."""
+    if wanted.source == "auto":
+        return "upstream" if upstream.reachable(wanted.upstream, wanted.kubernetes) else "gomod"
+    return "upstream" if wanted.source == "upstream" else "gomod"
 
 
 def _unfit(folder: Path, kubernetes: str) -> str:
@@ -85,6 +99,14 @@ def provide(choice: Choice, progress: Progress) -> Path:
     if choice.kind == "file":
         assert wanted.file
         return take(wanted.file, wanted.kubernetes, progress)
+    if choice.kind == "upstream":
+        try:
+            return upstream.build(progress, wanted.kubernetes, wanted.upstream)
+        except UnavailableError as error:
+            if wanted.source != "auto":
+                raise
+            progress.done("upstream", f"given up: {error}", changed=False)
+            return builder.build(progress, wanted.kubernetes)
     if choice.kind == "gomod":
         return builder.build(progress, wanted.kubernetes)
     progress.start(ITEM, "checking")

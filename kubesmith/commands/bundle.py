@@ -7,37 +7,58 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Upstream
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from kubesmith import paths
-from kubesmith.bundle import Bundle, Component, archive, build, current, load, source, verify
-from kubesmith.bundle.builder import DEFAULT_KUBERNETES
+from kubesmith import logins, paths
+from kubesmith.bundle import Bundle, Component, archive, current, load, source, verify
+from kubesmith.bundle.upstream import Places, Settings
 from kubesmith.errors import InputError
+from kubesmith.job import Job
 from kubesmith.progress import Progress
 from kubesmith.providers.podman.node_image import NodeImage
 
 
-def run(
-    action: str, *, path: Path | None, as_json: bool, progress: Progress, kubernetes: str = DEFAULT_KUBERNETES
-) -> int:
-    """Carry out ``action`` (build, verify, list) and return the exit code.
+def run(action: str, *, path: Path | None, as_json: bool) -> int:
+    """Carry out ``action`` (verify, list) on the bundle in ``path``, the one made last by default; return its code.
 
-    ``path`` is the bundle to look at, the one built last by default; ``build`` has no use for it. InputError for
-    another action, KubesmithError for a bundle that is missing or a build that fails.
+    InputError for another action, KubesmithError for a bundle that is missing.
     """
-    if action == "build":
-        return run_build(progress, as_json=as_json, kubernetes=kubernetes)
     looks: dict[str, Callable[..., int]] = {"verify": run_verify, "list": run_list}
     if action not in looks:
-        raise InputError(f"no such action: bundle {action}", fix="Choose one of: build, verify, list.")
+        raise InputError(f"no such action: bundle {action}", fix="Choose one of: verify, list.")
     return looks[action]((path or current()).resolve(), as_json=as_json)
 
 
-def run_build(progress: Progress, *, as_json: bool, kubernetes: str = DEFAULT_KUBERNETES) -> int:
-    """Build the bundle, or find that it is there, and tell where; return 0."""
-    bundle = load(build(progress, kubernetes))
+def wanted(job: Job) -> source.Wanted:
+    """Return which bundle the cluster file asks for; a relative path in it starts at the file's own folder."""
+    bundle = job.spec.bundle
+    file = job.file.parent / Path(bundle.file).expanduser() if bundle.file else None
+    return source.Wanted(job.spec.cluster.kubernetes, bundle.source, file, _settings(bundle.upstream))
+
+
+def _settings(upstream: Upstream) -> Settings:
+    places = Places(**{key: getattr(upstream, key).rstrip("/") for key in vars(Places())})
+    login = None
+    if upstream.auth:
+        auth = upstream.auth.model_dump(exclude_none=True)
+        login = (upstream.auth.username, logins.password("bundle.upstream", auth))
+    return Settings(places, login, _there(upstream.ca), _there(upstream.trust))
+
+
+def _there(path: str | None) -> Path | None:
+    file = Path(path).expanduser() if path else None
+    if file and not file.is_file():
+        raise InputError(f"bundle.upstream: there is no file {file}", fix="Correct the path.")
+    return file
+
+
+def run_build(job: Job, choice: source.Choice, progress: Progress) -> int:
+    """Make the bundle of a cluster file, or find that it is there, and tell where; return 0."""
+    as_json = job.ui.as_json
+    bundle = load(source.provide(choice, progress))
     if as_json:
         print(json.dumps({"path": str(bundle.path), "name": bundle.name, "digest": bundle.digest}))
     else:
@@ -125,7 +146,11 @@ def run_list(path: Path, *, as_json: bool) -> int:
 
 def _row(bundle: Bundle, component: Component) -> dict[str, str | int]:
     source = component.source
-    if source["type"] == "gomod":
+    origins = source.get("from", ())
+    if source["type"] == "upstream":
+        signed = sum("signed" in origin for origin in origins)
+        origin = f"{len(origins)} files and images of the project, {signed} of them signed"
+    elif source["type"] == "gomod":
         origin = f"{source['module']} {source['version']}"
     else:
         origin = f"Debian {source['suite']}, {len(source['packages'])} packages"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from kubesmith import bootstrap, digest, execute, logins, paths, providers, report
 from kubesmith.bundle import source
-from kubesmith.commands import preflight
+from kubesmith.commands import bundle, preflight
 from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.phases import CONVERGE, PHASES, tags
@@ -25,7 +24,7 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
     if "nodes" not in phases:
         _made(job, phases)
     logins.check(job.spec)
-    choice = source.choose(wanted(job)) if "bundle" in phases else None
+    choice = source.choose(bundle.wanted(job)) if "bundle" in phases else None
     _packages(job, phases, choice)
     if "nodes" in phases and not (choice and choice.kind == "file"):  # the file may bring what is missed
         provider.check()
@@ -41,25 +40,18 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
         return _cluster(job, phases)
 
 
-def wanted(job: Job) -> source.Wanted:
-    """Return which bundle the cluster file asks for; a relative path in it starts at the file's own folder."""
-    bundle = job.spec.bundle
-    file = job.file.parent / Path(bundle.file).expanduser() if bundle.file else None
-    return source.Wanted(job.spec.cluster.kubernetes, bundle.source, file)
-
-
 def _packages(job: Job, phases: frozenset[str], choice: source.Choice | None) -> None:
     """Have the system packages that the wanted phases need, asking first; raise InputError without consent.
 
     Compilers are wanted only where a bundle is built, debootstrap only where there is no node image.
     """
-    bundle = ["bundle"] if choice and choice.kind == "gomod" else []
+    compilers = ["bundle"] if choice and choice.kind == "gomod" else []
     nodes = list(providers.packages(job.spec)) if "nodes" in phases else []
     if nodes == ["podman"]:
         image = NodeImage()
         carried = choice is not None and choice.kind == "file" and source.brings(choice.wanted, image.tar.name)
         nodes = ["nodes" if carried or image.at_hand() else "podman"]
-    bootstrap.require_packages(*bundle, *nodes, assume_yes=job.assume_yes)
+    bootstrap.require_packages(*compilers, *nodes, assume_yes=job.assume_yes)
 
 
 def _made(job: Job, phases: frozenset[str]) -> None:

@@ -218,6 +218,7 @@ WHOLE = (  # lists into which kubeadm writes a feature's arguments and folders
 def logins_complete(spec: Spec) -> Broken:
     """A login says where its password is, once; there is somebody to log in at."""
     rows: list[tuple[Path, Any]] = [(("runtime", "proxy"), spec.runtime.proxy)]
+    rows += [(("bundle", "upstream"), spec.bundle.upstream)]
     for index, registry in enumerate(spec.runtime.registries):
         path: Path = ("runtime", "registries", index)
         rows += [(path, registry), *(((*path, "mirrors", at), mirror) for at, mirror in enumerate(registry.mirrors))]

@@ -262,13 +262,38 @@ class Runtime(Part):
     proxy: Proxy = Field(default_factory=Proxy, description="Proxy of image pulls.")
 
 
+PLACE = _matching(re.compile(r"https?://[^\s@{}]+"), "is not an http or https address without a login")
+REGISTRY = _matching(
+    re.compile(r"(https?://)?[A-Za-z0-9.-]+(:\d+)?(/[^\s@{}]*[^\s@{}/])?"), "is not a registry such as mirror:5000/k8s"
+)
+
+
+class Upstream(Part):
+    """Where release files and images are fetched from: the projects' own places, or mirrors in the same layout."""
+
+    kubernetes: Annotated[str, PLACE] = Field("https://dl.k8s.io/release", description="Kubernetes' programs.")
+    github: Annotated[str, PLACE] = Field("https://github.com", description="Releases of containerd, runc, CNI, etcd.")
+    raw: Annotated[str, PLACE] = Field("https://raw.githubusercontent.com", description="Single files of repositories.")
+    registry: Annotated[str, REGISTRY] = Field("registry.k8s.io", description="Kubernetes' images.")
+    calico: Annotated[str, REGISTRY] = Field("docker.io", description="Calico's images.")
+    auth: Optional[Auth] = Field(None, description="Login, sent only to places that are not the projects' own.")
+    ca: Optional[Annotated[str, _matching(FROM_CONTROLLER, "is not an absolute path")]] = Field(
+        None, description="CA, on the controller, that signed the certificates of all these places."
+    )
+    trust: Optional[Annotated[str, _matching(FROM_CONTROLLER, "is not an absolute path")]] = Field(
+        None, description="Authorities whose signatures are believed, instead of Sigstore's own: a PEM file."
+    )
+
+
 class Bundle(Part):
     """Where the files and images that nodes get come from."""
 
-    source: Literal["auto", "gomod", "file"] = Field(
+    source: Literal["auto", "upstream", "gomod", "file"] = Field(
         "auto",
-        description="auto: a bundle at hand, else built from Go modules. file: what was imported, or the file named.",
+        description="auto: a bundle at hand, else upstream if it answers, else built from Go modules. "
+        "file: what was imported, or the file named.",
     )
+    upstream: Upstream = Field(default_factory=Upstream, description="Addresses of release files and images.")
     file: Optional[str] = Field(
         None, description="An exported bundle, for source 'file'; a relative path starts at the cluster file's folder."
     )

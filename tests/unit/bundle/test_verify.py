@@ -8,7 +8,6 @@ import pytest
 from kubesmith.bundle import image_gaps, load, verify
 from kubesmith.commands.bundle import run
 from kubesmith.errors import InputError, KubesmithError
-from kubesmith.progress import Silent
 
 
 def edit(path: Path, change) -> None:
@@ -118,26 +117,26 @@ def test_no_bundle_is_said_with_the_remedy(tmp_path):
 
 
 def test_the_command_verify_prints_each_problem_and_fails(tiny, capsys):
-    assert run("verify", path=tiny, as_json=False, progress=Silent()) == 0
+    assert run("verify", path=tiny, as_json=False) == 0
     (tiny / "bin" / "kubeadm").unlink()
-    assert run("verify", path=tiny, as_json=False, progress=Silent()) == 1
+    assert run("verify", path=tiny, as_json=False) == 1
     assert "bin/kubeadm: missing\n" in capsys.readouterr().out
 
 
 def test_the_commands_speak_json(tiny, capsys):
     (tiny / "bin" / "kubeadm").unlink()
-    assert run("verify", path=tiny, as_json=True, progress=Silent()) == 1
+    assert run("verify", path=tiny, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["problems"] == ["bin/kubeadm: missing"]
-    assert run("list", path=tiny, as_json=True, progress=Silent()) == 0
+    assert run("list", path=tiny, as_json=True) == 0
     (row,) = json.loads(capsys.readouterr().out)["components"]
     assert (row["name"], row["version"], row["files"], row["images"]) == ("pause", "3.10", 1, 1)
 
 
 def test_the_command_list_shows_names_versions_and_sizes(tiny, capsys):
-    assert run("list", path=tiny, as_json=False, progress=Silent()) == 0
+    assert run("list", path=tiny, as_json=False) == 0
     assert "pause" in capsys.readouterr().out
 
 
 def test_an_unknown_action_is_refused(tiny):
     with pytest.raises(InputError, match="bundle burn"):
-        run("burn", path=tiny, as_json=False, progress=Silent())
+        run("burn", path=tiny, as_json=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubesmith import job, machines, paths
-from kubesmith.commands import up
+from kubesmith.commands import bundle
 from kubesmith.errors import InputError
 from kubesmith.job import ssh_argv
 from kubesmith.machines import Machine
@@ -89,5 +89,5 @@ def test_the_ssh_command_is_the_inventorys() -> None:
 def test_the_file_of_a_bundle_lies_beside_the_cluster_file(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yml"
     file.write_text("cluster: {name: x}\nprovider: podman\nworkers: 1\nbundle: {source: file, file: k8s.tar.zst}\n")
-    wanted = up.wanted(job.read(str(file), Ui()))
+    wanted = bundle.wanted(job.read(str(file), Ui()))
     assert (wanted.source, wanted.file) == ("file", tmp_path / "k8s.tar.zst")
