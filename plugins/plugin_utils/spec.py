@@ -209,7 +209,9 @@ FROM_CONTROLLER = re.compile(r"(/|~/)\S+")
 class Auth(Part):
     """A login. The password itself never stands in the cluster file."""
 
-    username: Annotated[str, _matching(re.compile(r"[^\s:]+"), "is empty, or has white space or a colon")]
+    username: Annotated[str, _matching(re.compile(r"[^\s:]+"), "is empty, or has white space or a colon")] = Field(
+        description="Name to log in with."
+    )
     password_env: Optional[Annotated[str, _matching(re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "is not a name")]] = Field(
         None, description="Environment variable, on the controller, that holds the password."
     )
