@@ -152,9 +152,9 @@ def resolve(text: str, name: str) -> str:
     server, search = resolver(text)
     try:
         found: list[str] = next((a for a in (lookup(server, f"{name}.{domain}") for domain in search) if a), [])
+        return ",".join(found or lookup(server, name)) or f"{server} knows no {name}"
     except OSError as error:
         return f"{server}: {error}"
-    return ",".join(found or lookup(server, name)) or f"{server} knows no {name}"
 
 
 def many_lookups(text: str, name: str, times: int) -> dict[str, Any]:

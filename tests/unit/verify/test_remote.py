@@ -190,6 +190,7 @@ def test_silent_name_server_is_named():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.1.2.4", 0))
         assert paths.resolve("nameserver 127.1.2.4\nsearch svc.test\n", "name").startswith("127.1.2.4: ")
+        assert paths.resolve("nameserver 127.1.2.4\n", "name").startswith("127.1.2.4: ")
 
 
 def test_packet_larger_than_the_interface_is_refused():
