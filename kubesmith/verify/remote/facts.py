@@ -194,10 +194,19 @@ def pod_of(sandbox: str) -> str:
     return f"{labels['io.kubernetes.pod.namespace']}/{labels['io.kubernetes.pod.name']}"
 
 
+def registry_hosts(text: str) -> list[str]:
+    """Return the addresses that a hosts.toml has containerd pull from: its hosts, else the server itself."""
+    hosts = re.findall(r"^\s*\[\s*host\s*\.\s*[\"'](https?://[^\s\"']+)", text, re.MULTILINE)
+    return hosts or re.findall(r"^\s*server\s*=\s*[\"'](https?://[^\s\"']+)", text, re.MULTILINE)
+
+
 def mirrors(folder: str) -> dict[str, str]:
-    """Ask every registry endpoint of containerd's hosts.toml files for its API; return each one's answer."""
+    """Ask every registry endpoint of containerd's hosts.toml files for its API; return each one's answer.
+
+    A registry that has mirrors is not asked itself: it may be out of reach, which is what they are for.
+    """
     texts = [read(file) for file in found(f"{folder}/*/hosts.toml")] if folder else []
-    urls = sorted({url for text in texts for url in re.findall(r"https?://[^\s\"'\]]+", text)})
+    urls = sorted({url for text in texts for url in registry_hosts(text)})
     return {url: str(http(f"{url.rstrip('/')}/v2/")[0]) for url in urls}
 
 

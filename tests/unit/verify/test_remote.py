@@ -215,3 +215,25 @@ def test_patience_ends_with_the_last_answer(monkeypatch):
     assert paths.eventually(lambda: "wrong", {"right"}) == "wrong"
     answers = iter(["wrong", "right", "never asked"])
     assert paths.eventually(lambda: next(answers), {"right"}) == "right"
+
+
+MIRRORED = """
+server = "https://a"
+
+[host."https://m:5000"]
+  ca = "/c"
+  [host."https://m:5000".header]
+    "Authorization" = "Basic abc"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        (MIRRORED, ["https://m:5000"] * 2),
+        ('server = "https://a"\n', ["https://a"]),
+        ("", []),
+    ],
+)
+def test_a_registry_with_mirrors_is_not_asked_itself(text, hosts):
+    assert facts.registry_hosts(text) == hosts
