@@ -7,19 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from kubesmith.preflight.model import Finding, Node, Whole
+from kubesmith.preflight.systems import data, numbers, packages
 
-SYSTEMS = {  # distribution → oldest release; elder ones have no Python 3.9 or no fit kernel
-    "debian": (11,),
-    "ubuntu": (22, 4),
-    "rhel": (9,),
-    "rocky": (9,),
-    "almalinux": (9,),
-    "centos": (9,),
-    "ol": (9,),
-    "fedora": (38,),
-    "opensuse-leap": (15, 5),
-    "sles": (15, 5),
-}
 KERNELS = re.compile(r"5\.(4|10|15)\b|([6-9]|\d\d+)\.")  # what kubeadm's own SystemVerification accepts
 NFTABLES_KERNEL = (5, 13)
 CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
@@ -30,14 +19,9 @@ MEMBER_ROOM_MIB = 256
 EVICTION = {"/var/lib/containerd": 15, "/var/lib/kubelet": 10}  # per cent free, the kubelet's defaults
 FSYNC_MS = 10
 BOOTED_SECONDS = 60
-PROGRAMS = {  # program → package on Debian and elsewhere; kubeadm refuses to start without the first ones
-    "conntrack": "conntrack/conntrack-tools",
-    "losetup": "mount/util-linux",
-    "mount": "mount/util-linux",
-    "ip": "iproute2/iproute",
-    "modprobe": "kmod",
-}
-USEFUL = {"iptables": "iptables", "socat": "socat", "nsenter": "util-linux"}
+# kubeadm refuses to start without the first ones; systems.yml has the packages.
+PROGRAMS = ("conntrack", "losetup", "mount", "ip", "modprobe")
+USEFUL = ("iptables", "socat", "nsenter")
 INOTIFY = {"fs.inotify.max_user_instances": 128, "fs.inotify.max_user_watches": 8192}
 FORWARDING = {
     "net.ipv4.ip_forward": "1",
@@ -51,8 +35,8 @@ def system(node: Node, whole: Whole) -> Iterator[Finding]:
     """Judge distribution, kernel and architecture."""
     facts = node.facts["machine"]
     name, version = facts["os"]["id"], facts["os"]["version"]
-    if name not in SYSTEMS or numbers(version) < SYSTEMS[name]:
-        known = ", ".join(f"{key} {'.'.join(map(str, value))}" for key, value in SYSTEMS.items())
+    if not data().known(name, version):
+        known = ", ".join(f"{system.id} {system.oldest}" for system in data().systems.values())
         rule = f"known to work from: {known}"
         yield node.warning("operating system", f"{name} {version}".strip(), rule, "use one of these if something fails")
     arch = ARCHITECTURES.get(facts["machine"], facts["machine"])
@@ -66,11 +50,6 @@ def system(node: Node, whole: Whole) -> Iterator[Finding]:
     elif node.settings["proxy"] == "nftables" and numbers(facts["kernel"]) < NFTABLES_KERNEL:
         rule = "kube-proxy's nftables mode needs 5.13"
         yield node.error("kernel", facts["kernel"], rule, "set network.proxy: iptables, or install a newer kernel")
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Return the leading two numbers of a version."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def cgroups(node: Node, _whole: Whole) -> Iterator[Finding]:
@@ -176,7 +155,10 @@ def programs(node: Node, _whole: Whole) -> Iterator[Finding]:
         names = [name for name in group if not have.get(name, True)]
         if names:
             rule = "kubeadm or our modules call them" if group is PROGRAMS else "the kubelet or its tools call them"
-            yield make("programs", f"no {', '.join(names)}", rule, node.install(*(group[name] for name in names)))
+            family = data().family(node.facts["machine"])
+            manager = node.facts["machine"]["packages"] or family.manager
+            fix = f"{manager} install {' '.join(packages(family, names))}"
+            yield make("programs", f"no {', '.join(names)}", rule, fix)
 
 
 def kernel_modules(node: Node, _whole: Whole) -> Iterator[Finding]:

@@ -76,13 +76,6 @@ class Node:
         """Return a warning of this node."""
         return Finding(WARNING, self.name, what, str(seen), rule, fix)
 
-    def install(self, *packages: str) -> str:
-        """Return the command that installs packages here; ``name``, or ``name on Debian/name elsewhere``."""
-        manager = self.facts["machine"]["packages"] or "apt-get"
-        first = manager == "apt-get"
-        names = [package.split("/")[0 if first else -1] for package in packages]
-        return f"{manager} install {' '.join(dict.fromkeys(names))}"
-
 
 @dataclass(frozen=True)
 class Cluster:
