@@ -98,7 +98,8 @@ def _explained(result: TaskResult, bundle: Parts, touched: set[str]) -> Words:
     elif name == "bundle_images":
         yield from _images([row for row in answer.get("imported", ()) if row not in touched], bundle)
     elif answer.get("changed"):
-        explain = EXPLAINED.get(name)
+        # Of a task that handles a password, Ansible tells only that it would change something.
+        explain = None if "censored" in answer else EXPLAINED.get(name)
         yield from explain(answer, bundle) if explain else [(SETTING, result.task, ())]
 
 

@@ -232,3 +232,8 @@ class TestEstimate:
 
 def test_an_empty_bundle_has_no_parts():
     assert parts({}) == Parts()
+
+
+def test_of_a_task_that_handles_a_password_only_its_name_is_told():
+    hidden = answer("files", task="configure | Write logins", changed=True, censored="the output has been hidden")
+    assert told(hidden) == [("setting", "configure | Write logins")]
