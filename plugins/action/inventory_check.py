@@ -42,7 +42,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             try:
                 ordinary.check(groups, hosts, "the inventory", name=_name(variables))
             except SpecError as error:
-                raise AnsibleActionFail(f"it makes no cluster, {len(error.problems)} problem(s):\n{error}") from error
+                # The first line is the first problem: some outputs show no more.
+                raise AnsibleActionFail(f"{error}\n{len(error.problems)} problem(s) in all") from error
         return {"changed": False, "lacking": {host: own for host, own in lacking.items() if own}}
 
 

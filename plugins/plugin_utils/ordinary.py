@@ -152,6 +152,10 @@ def _node(host: str, role: str, own: Mapping[str, Any], *, later: bool) -> tuple
         node["address"] = found if isinstance(found, str) else str(found)
     elif later:
         node["address"] = _unknown(host)
+    named6 = f"{role}_node_address6"
+    keys["address6"] = named6
+    if own.get(named6):
+        node["address6"] = str(own[named6])
     for theirs, ours in (*NODE, (f"{role}_labels", "labels"), (f"{role}_taints", "taints")):
         if theirs in own:
             node[ours], keys[ours] = _plain(theirs, own[theirs]), theirs
@@ -205,7 +209,7 @@ def _renamed(problem: Problem, names: Mapping[Path, Path], data: Mapping[str, An
     role = "kubeadm_worker"
     if path[:1] == ("nodes",) and len(path) > 1:
         role = "kubeadm_master" if data["nodes"][path[1]].get("role") else role
-        rest = rest if names[path][1:] else tuple(part for part in rest if part != "address")
+        rest = rest if names[path][1:] else tuple(part for part in rest if part not in ("address", "address6"))
     for theirs, ours in WORDS:
         message, hint = message.replace(theirs, ours), hint.replace(theirs, ours.replace("{role}", role))
     return Problem(0, 0, (*names.get(path, ()), *rest), re.sub(r"nodes\[\d+\]", "another host", message), hint)

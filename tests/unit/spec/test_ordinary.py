@@ -81,6 +81,16 @@ def test_a_mistake_is_told_under_the_inventorys_names(arguments: dict[str, Any],
     assert expected in "\n".join(problems(**arguments))
 
 
+def test_dual_stack_nodes_say_their_second_address() -> None:
+    shared = {
+        "kubeadm_master_pod_cidr": "10.244.0.0/16,fd00:1::/56",
+        "kubeadm_master_service_cidr": "10.96.0.0/12,fd00:2::/112",
+    }
+    six = {"cp1": {"kubeadm_master_node_address6": "fd00:7::1"}, "w2": {"kubeadm_worker_node_address6": "fd00:7::3"}}
+    assert not problems(shared=shared, w1={"kubeadm_worker_node_address6": "fd00:7::2"}, **six)
+    assert "h: w1.kubeadm_worker_node_address6: w1 has no IPv6 address" in "\n".join(problems(shared=shared, **six))
+
+
 def test_what_only_a_run_can_work_out_is_left_to_it() -> None:
     assert not problems(shared={"kubeadm_master_pod_cidr": "{{ x }}"}, w1={"ansible_host": "10.244.0.7"})
     assert not problems(w1={"kubeadm_worker_node_address": "{{ x }}"})
