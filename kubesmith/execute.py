@@ -198,7 +198,7 @@ def environment(state: Path, verbosity: int = 0) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/bin:/bin")]),
         "ANSIBLE_CONFIG": str(temporary / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS),
-        "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec,ansible.builtin.ini,ansible.builtin.yaml",
+        "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec,ansible.builtin.yaml,ansible.builtin.ini",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_HOST_KEY_CHECKING": "true",
         "ANSIBLE_GATHERING": "explicit",

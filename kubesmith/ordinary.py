@@ -92,7 +92,7 @@ def _environment(config: Path) -> dict[str, str]:
     return os.environ | {
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS),
-        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.ini,ansible.builtin.yaml",
+        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml,ansible.builtin.ini",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_NOCOLOR": "true",
         "LC_ALL": "C.UTF-8",

@@ -123,7 +123,7 @@ def _environment(report_dir: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1" if paths.INSTALLED else "",
         "ANSIBLE_CONFIG": str(temporary / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS),
-        "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec,ansible.builtin.ini,ansible.builtin.yaml",
+        "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec,ansible.builtin.yaml,ansible.builtin.ini",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_LOCAL_TEMP": str(temporary),
         "LC_ALL": "C.UTF-8",

@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ordinary
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 
-from kubesmith import job
+from kubesmith import execute, job
 from kubesmith import ordinary as listed
 from kubesmith.errors import InputError
 from kubesmith.ui import Ui
@@ -124,12 +124,13 @@ def test_the_wrapper_reads_one_with_its_group_vars(folder: Path) -> None:
     assert (work.spec.cluster.name, work.spec.network.pods) == ("mine", "10.200.0.0/16")
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-inventory")), "-i", str(work.inventory), "--list", "--yaml"],
-        env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections")},
+        env=os.environ | execute.environment(work.state),
         capture_output=True,
         text=True,
         check=True,
     )
     seen = yaml.safe_load(done.stdout)["all"]["children"]["kube_node"]["hosts"]["w1"]
+    assert "ungrouped" not in yaml.safe_load(done.stdout)["all"]["children"]  # nothing else was taken for a host
     assert seen["calico_mtu"] == 1400
     assert seen["calico_bundle"] == "/b"
     assert seen["kubeadm_worker_node_address"] == "192.168.10.21"
