@@ -15,8 +15,10 @@ from servers.http import certificates
 from servers.registry import Registry
 from servers.signing import Signing
 
-from kubesmith.bundle import builder, fetch, load, source, upstream, verify
+from kubesmith.bundle import builder, fetch, load, signature, source, upstream, verify
+from kubesmith.bundle.distribution import reference
 from kubesmith.bundle.fetch import UnavailableError, UntrustedError
+from kubesmith.bundle.recipe import load_release as load_recipes
 from kubesmith.bundle.toolchain import host_arch
 from kubesmith.bundle.upstream import Places, Settings
 from kubesmith.errors import InputError, KubesmithError
@@ -425,3 +427,42 @@ class TestOpenPgp:
         data = world.files.files[place.removesuffix(".asc")]
         world.files.files[place] = gpg("-u", "evil@example.org", "--armor", "--detach-sign", data=data)
         fails(world, UntrustedError, "its signature is not one of the pinned keys in project.keyring")
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[3] / "bundle" / "upstream").glob("*.yml")))
+def test_upstream_brings_the_same_as_the_recipes(file):
+    """What roles ask of a bundle does not depend on its source."""
+    recipes = load_recipes(file.stem)
+    files = {(item.path, item.mode, item.set, item.install) for recipe in recipes for item in recipe.files}
+    images = {(image.name, image.tag, image.set) for recipe in recipes for image in recipe.images}
+    parts = upstream.load_release(file.stem).components
+    placed = [one for part in parts for download in part.downloads for one in download.files]
+    placed += [one for part in parts for one in part.recipes]
+    assert {(one.path, one.mode, one.set, one.install) for one in placed} == files
+    pulled = [(pull, reference(Places().url(pull.from_, "amd64"))) for part in parts for pull in part.images]
+    assert {(p.name or r.repository.rpartition("/")[2], r.tag, p.set) for p, r in pulled} == images
+    built = {recipe.name: recipe.version for recipe in recipes if not recipe.layers}
+    assert {part.name: part.version for part in parts} == built
+
+
+def test_the_pinned_authorities_are_sigstores():
+    found = upstream.authorities((upstream.folder() / "fulcio.pem").read_bytes())
+    assert [ca.subject.rfc4514_string() for ca in found] == [
+        "CN=sigstore-intermediate,O=sigstore.dev",
+        "CN=sigstore,O=sigstore.dev",
+    ]
+    found[0].verify_directly_issued_by(found[1])
+    assert len(signature.dearmoured((upstream.folder() / "runc.keyring").read_text())) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "repository", "tag"),
+    [
+        ("registry.k8s.io/coredns/coredns:v1.14.6", "https://registry.k8s.io", "coredns/coredns", "v1.14.6"),
+        ("docker.io/calico/node:v3.28.5", "https://registry-1.docker.io", "calico/node", "v3.28.5"),
+        ("http://mirror:5000/k8s/pause:3.10", "http://mirror:5000", "k8s/pause", "3.10"),
+    ],
+)
+def test_references(text, address, repository, tag):
+    found = reference(text)
+    assert (found.address, found.repository, found.tag) == (address, repository, tag)
