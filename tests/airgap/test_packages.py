@@ -76,18 +76,22 @@ def held(site, repository):
     def run(version, key=repository.key, check=False):
         arguments = {"name": NAME, "url": f"http://{GATEWAY}:{PORT}", "key": key, "packages": {NAME: version}}
         arguments["links"] = {NAME: f"/usr/bin/{NAME}"}
+        answers = site.folder / "answers"
         words = ["w1", "-i", str(site.file), "-m", "kubesmith.cluster.held_packages", "-a", json.dumps(arguments)]
-        command = [sys.executable, "-m", "ansible", "adhoc", *words, *(["--check"] if check else [])]
-        more = {"ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS), "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"}
-        more |= {
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json",
-            "ANSIBLE_INVENTORY_ENABLED": "kubesmith.cluster.spec",
-        }
+        command = [sys.executable, "-m", "ansible", "adhoc", *words, "--tree", str(answers)]
+        more = {"ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS)}
+        more["ANSIBLE_INVENTORY_ENABLED"] = "kubesmith.cluster.spec"
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=ROOT, env=site.environment | more, timeout=300
+            [*command, *(["--check"] if check else [])],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env=site.environment | more,
+            timeout=300,
         )
-        assert "{" in done.stdout, done.stdout + done.stderr
-        return json.loads(done.stdout[done.stdout.index("{") :])["plays"][0]["tasks"][0]["hosts"]["w1"]
+        assert (answers / "w1").exists(), done.stdout + done.stderr
+        return json.loads((answers / "w1").read_text())
 
     return run
 
