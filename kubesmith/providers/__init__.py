@@ -29,7 +29,7 @@ def make(
         )
     if spec.provider == "ssh":
         return ExistingProvider(spec)
-    return VagrantProvider(spec, inventory, wanted)
+    return VagrantProvider(spec, inventory, wanted, bundle)
 
 
 def packages(spec: Spec) -> tuple[str, ...]:

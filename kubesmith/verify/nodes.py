@@ -68,6 +68,11 @@ class Node:
         return bool(self.variables.get("kubesmith_container_node", False))
 
     @property
+    def patience(self) -> float:
+        """How many times longer than usual its answers may take: its processor may be emulated."""
+        return float(self.variables.get("kubesmith_patience", 1))
+
+    @property
     def address(self) -> str:
         """The address that kubelet, API server and Calico are to use."""
         role = "kubeadm_master" if self.is_control_plane else "kubeadm_worker"
@@ -113,9 +118,9 @@ class Node:
         """
         command = f"{self._python} -c {shlex.quote(LOADER)} {package(script, question)}"
         try:
-            done = background.start(self._run, command).result(timeout=seconds)
+            done = background.start(self._run, command).result(timeout=seconds * self.patience)
         except TimeoutError:
-            raise Unreachable(f"no answer within {seconds:.0f} s") from None
+            raise Unreachable(f"no answer within {seconds * self.patience:.0f} s") from None
         except RuntimeError as error:  # testinfra's way to say that ssh itself failed
             raise Unreachable(_last_words(error)) from None
         if done.rc != 0:

@@ -119,7 +119,7 @@ class Cluster:
             "namespace": self.namespace,
             "nodes": self.healthy,
             "workers": self.healthy_workers,
-            "seconds": PODS_READY,
+            "seconds": PODS_READY * self.api.patience,
             "image": self._image,
         }
         return self.api.ask("probe", question, seconds=PODS_READY + 30)

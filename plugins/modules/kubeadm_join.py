@@ -128,7 +128,12 @@ def configuration(wanted: Mapping[str, Any]) -> dict[str, Any]:
             wanted["kubelet_extra_args"],
         ),
         **({"patches": {"directory": str(PATCHES)}} if wanted.get("patches") else {}),
-        "timeouts": {"discovery": f"{wanted['timeout']}s", "tlsBootstrap": f"{wanted['timeout']}s"},
+        "timeouts": {
+            "discovery": f"{wanted['timeout']}s",
+            "tlsBootstrap": f"{wanted['timeout']}s",
+            "kubeletHealthCheck": f"{max(240, wanted['timeout'])}s",  # kubeadm's own, or more where all takes longer
+            "kubernetesAPICall": f"{max(60, wanted['timeout'] // 5)}s",
+        },
     }
 
 

@@ -19,6 +19,7 @@ EMULATED: Variables = {
     "kubeadm_master_init_timeout": 2400,
     "kubeadm_worker_join_timeout": 2400,
     "kubesmith_ready_timeout": 2400,
+    "kubesmith_patience": 5,  # by this much longer the checks wait
 }
 
 

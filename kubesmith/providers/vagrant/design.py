@@ -55,7 +55,10 @@ class Guest:
 
 @dataclass(frozen=True)
 class Design:
-    """All machines of a cluster, and what they run on. ``driver`` is libvirt's: kvm, or qemu where it emulates."""
+    """All machines of a cluster, and what they run on. ``driver`` is libvirt's: kvm, or qemu where it emulates.
+
+    ``bundle_disk`` is a read-only disk that all machines have, with the bundle on it; "" where they get it by SSH.
+    """
 
     cluster: str
     inventory: str
@@ -64,6 +67,7 @@ class Design:
     box: str
     subnet: str
     guests: tuple[Guest, ...]
+    bundle_disk: str = ""
 
     @property
     def emulated(self) -> bool:
@@ -158,6 +162,7 @@ def make(spec: Spec, inventory: Path, host: Host, earlier: Design | None, *, mad
         box=_box(spec, hypervisor, host, earlier if made else None),
         subnet=str(subnet),
         guests=guests,
+        bundle_disk=earlier.bundle_disk if earlier and made else "",
     )
 
 
