@@ -99,6 +99,8 @@ class Node:
             podman("rm", "--force", "--time=0", self.container)
             self._run()
         else:
+            if self.found.state == "stopping":  # a killed podman did not see it end
+                podman("stop", "--time=10", self.container)
             podman("start", self.container)
 
     def _run(self) -> None:

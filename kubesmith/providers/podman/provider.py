@@ -162,7 +162,8 @@ class PodmanProvider:
     def _take(self, kept: Kept, containers: Sequence[Container], progress: Progress) -> None:
         """Stop the nodes, as a shutdown would, and copy each."""
         ssh.hang_up(self.folder, [c.node for c in containers])
-        _each(lambda c: _stop(c, progress), [c for c in containers if c.running])
+        # One may be half stopped, by a save that was killed.
+        _each(lambda c: _stop(c, progress), [c for c in containers if c.running or c.state == "stopping"])
         for container in containers:
             progress.start(container.node, "copying")
             kept.take(container)
@@ -194,6 +195,8 @@ class PodmanProvider:
         nodes = self._plan("", snapshot.addresses)
         made = [replace(n, common=replace(n.common, image=kept.image(n.name))) for n in nodes]
         answer = self._run(made, progress)
+        for name in names:
+            kept.give_modes(name)
         self.records.bring_back_kubeconfig(snapshot.name)
         self.records.restored()
         return answer

@@ -63,6 +63,12 @@ class Kept:
             podman("volume", "create", f"--label={CLUSTER}={self.lab.cluster}", volume)
             _copy(copy, volume)
 
+    def give_modes(self, node: str) -> None:
+        """Give the folders of a node that runs their own modes again: podman sets those of the image at first use."""
+        for volume, copy in self.volumes(node).items():
+            for tool in ("chown", "chmod"):
+                subprocess.run([tool, f"--reference={_folder(copy)}", str(_folder(volume))], check=True)
+
     def remove(self) -> bool:
         """Remove all that podman has of the snapshot; tell whether there was anything.
 
