@@ -269,6 +269,7 @@ def playbook(
             suppress_env_files=True,
             settings={"suppress_ansible_output": True, "idle_timeout": 1800},
             event_handler=watch.handle,
+            status_handler=lambda status, **_more: _forget_environment(folder, status["status"]),
             cancel_callback=lambda: interrupted[0] and _ended_children(),
         )
         watch.close(KeyboardInterrupt() if interrupted[0] else None)
@@ -280,6 +281,18 @@ def playbook(
     hosts = {host: HostCount(**count) for host, count in watch.hosts.items()}
     plays = _plays(watch.plays, began, time.monotonic())
     return Result(str(runner.status), hosts, tuple(watch.failures), plays, folder)
+
+
+def _forget_environment(folder: Path, status: str) -> None:
+    """Take the environment, in which passwords may be, out of the file that ansible-runner writes before it starts.
+
+    It knows no way to leave it out. ``running`` comes after that file and before Ansible.
+    """
+    file = folder / "artifacts" / "ansible" / "command"
+    if status != "starting" and file.exists():
+        row = json.loads(file.read_text())
+        if row.pop("env", None) is not None:
+            file.write_text(json.dumps(row))
 
 
 def _ended_children() -> bool:

@@ -95,7 +95,8 @@ class Site:
 
     def run(self, *words, seconds=1500, **more):
         """Run runner.py there; everything it says is kept."""
-        command = [sys.executable, "-m", "kubesmith.cli", *words, "--inventory", str(self.file)]
+        verb, *rest = words  # what follows kubectl's own words would be kubectl's
+        command = [sys.executable, "-m", "kubesmith.cli", verb, "--inventory", str(self.file), *rest]
         done = subprocess.run(
             command,
             stdout=subprocess.PIPE,

@@ -185,6 +185,18 @@ def test_what_a_run_leaves_is_private_and_bounded(place: Place, monkeypatch: pyt
             assert "not-to-be-kept" not in (Path(folder) / file).read_text()
 
 
+def test_a_password_in_the_environment_reaches_ansible_and_stays_in_no_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_PASSWORD", "Tr0ub4dor-execute")
+    secret = "{{ lookup('ansible.builtin.env', 'REGISTRY_PASSWORD') == 'Tr0ub4dor-' ~ 'execute' }}"
+    result = place.run(f'- name: Knows it\n  ansible.builtin.assert:\n    that: "{secret}"')
+    assert result.ok
+    files = [file for file in (place.folder / "state").rglob("*") if file.is_file()]
+    assert (result.log / "artifacts" / "ansible" / "command") in files
+    assert [file for file in files if b"Tr0ub4dor-execute" in file.read_bytes()] == []
+
+
 def test_the_environment_does_not_follow_the_current_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (place.folder / "ansible.cfg").write_text("[defaults]\ngathering = nonsense\n")
     monkeypatch.chdir(place.folder)
