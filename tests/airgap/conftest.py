@@ -4,6 +4,7 @@ Slow, and not part of ``make unit``: ``make test-airgap``. KUBESMITH_KEEP=1 leav
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,7 @@ def site(tmp_path_factory, exported):
         if not os.environ.get("KUBESMITH_KEEP"):
             made.run("destroy", "--yes")
             made.podman("rmi", "--all", "--force")
+            shutil.rmtree(f"/run/kubesmith-{NAME}", ignore_errors=True)
             subprocess.run(["umount", str(made.folder / "podman" / "overlay")], capture_output=True, check=False)
 
 

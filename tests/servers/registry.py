@@ -1,8 +1,10 @@
 """A registry (OCI distribution API, pulls only) that serves the images of an OCI layout under any name."""
 
 import hashlib
+import io
 import json
 import re
+import tarfile
 from pathlib import Path
 
 from servers.http import Server
@@ -38,6 +40,23 @@ class Registry(Server):
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         self.more[digest] = content
         return digest
+
+    def add_layer(self, name, new):
+        """Serve the image ``name`` (such as ``pause:3.10``) with one more layer, which nobody has, as ``new``."""
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo(f"{new.replace(':', '-')}.txt"))
+        layer = self.put(raw.getvalue())
+        manifest = json.loads((self.blobs / self.images[name].removeprefix("sha256:")).read_text())
+        config = json.loads((self.blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_text())
+        config["rootfs"]["diff_ids"].append(layer)
+        config["history"].append({"created_by": "test"})
+        content = json.dumps(config).encode()
+        manifest["config"] |= {"digest": self.put(content), "size": len(content)}
+        size = len(self.more[layer])
+        manifest["layers"].append({"mediaType": manifest["layers"][0]["mediaType"], "digest": layer, "size": size})
+        self.images[new] = self.put(json.dumps(manifest).encode())
+        return layer
 
     def answer(self, handler):
         """Answer one request."""
