@@ -42,7 +42,7 @@ def page(parser: argparse.ArgumentParser, title: str, what: str) -> str:
     made = str(Manpage(parser, format="single-commands-section", _data=DATA))
     made = made.replace(f".TH {parser.prog.upper()} ", f".TH {title.upper()} ", 1)
     made = made.replace(f".SH NAME\n{parser.prog}\n", f".SH NAME\n{title} \\- {what}\n", 1)
-    body, _, notes = made.partition("\n.SH COMMENTS\n")
+    body, notes = made.partition("\n.SH COMMENTS\n")[::2]
     before = body.partition("\n.SH\nVERBS")[0]
     return f"{before}\n.SH NOTES\n.nf\n{_verbs(parser)}{notes.strip()}\n.fi\n"
 
@@ -60,7 +60,11 @@ def main() -> int:
     """Write the pages, or with --check tell whether they are current: 0 or 1."""
     wanted = pages()
     if "--check" in sys.argv[1:]:
-        return int(wanted != {file.name: file.read_text() for file in FOLDER.glob("*.1")})
+        there = {file.name: file.read_text() for file in FOLDER.glob("*.1")}
+        stale = sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+        if stale:
+            sys.stderr.write(f"docs/man is not what the parser says: {', '.join(stale)}; run `make man`\n")
+        return bool(stale)
     FOLDER.mkdir(exist_ok=True)
     for file in FOLDER.glob("*.1"):
         file.unlink()

@@ -22,7 +22,7 @@ def table() -> str:
 
 def page(text: str) -> str:
     """Return the page with the table of today."""
-    before, _, rest = text.partition(BEGIN)
+    before, rest = text.partition(BEGIN)[::2]
     return before + BEGIN + table() + END + rest.partition(END)[2]
 
 

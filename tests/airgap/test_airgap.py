@@ -15,7 +15,7 @@ def outside():
         probe.connect(("192.0.2.1", 9))
         address = probe.getsockname()[0]
     with socket.create_server((address, 0)) as server:
-        threading.Thread(target=lambda: [server.accept() for _ in range(9)], daemon=True).start()
+        threading.Thread(target=lambda: [server.accept() for dummy in range(9)], daemon=True).start()
         yield f"{address}/{server.getsockname()[1]}"
 
 

@@ -19,7 +19,7 @@ grep -v Authorization private.example/hosts.toml >other.example/hosts.toml
 def pod(site, name, image):
     """Run a pod from ``image``; return what became of it within a minute: Running, or the reason why not."""
     site.kubectl("run", name, f"--image={image}", "--image-pull-policy=Always", "--restart=Never")
-    for _ in range(60):
+    for _dummy in range(60):
         status = json.loads(site.kubectl("get", "pod", name, "-o", "json"))["status"]
         waiting = [c["state"].get("waiting", {}).get("reason", "") for c in status.get("containerStatuses", [])]
         if status["phase"] == "Running" or waiting in (["ErrImagePull"], ["ImagePullBackOff"]):
