@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-airgap help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-airgap: ## a lab from one exported file, with no way out; and a private reg
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule
+
+fuzz: ## ten minutes of guided nonsense into the cluster file; what breaks it is kept in artifacts/fuzz
+	$(IN) python tests/run.py fuzz
 
 man: ## the manual pages, docs/man, from the command line's parser
 	$(IN) python docs/man_page.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -50,6 +51,17 @@ def unit(_folder: Path) -> Iterator[Step]:
     """Yield the tests that need no machine."""
     for name in ("unit", "style"):
         yield Step(f"tests/{name}", (*_python("pytest"), "-rs", f"tests/{name}"), count=pytest_counts)
+    yield _fuzz(20)
+
+
+def fuzz(_folder: Path) -> Iterator[Step]:
+    """Yield the fuzzing of the cluster file for longer than a test can take."""
+    yield _fuzz(600)
+
+
+def _fuzz(seconds: int) -> Step:
+    missing = "" if importlib.util.find_spec("atheris") else "atheris is published for x86-64 Linux only"
+    return Step("fuzz: cluster file", (sys.executable, "tests/fuzz/cluster_file.py", str(seconds)), skip=missing)
 
 
 def collection(folder: Path) -> Iterator[Step]:
@@ -166,13 +178,14 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"faults", "vagrant", "airgap"}  # not part of `make test`
+LONG = {"fuzz", "faults", "vagrant", "airgap"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
     "sanity": sanity,
     "collection": collection,
     "molecule": molecule,
+    "fuzz": fuzz,
     "faults": faults,
     "vagrant": vagrant,
     "airgap": airgap,
