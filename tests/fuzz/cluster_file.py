@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of what reads a cluster file: ``make fuzz``, or ``python tests/fuzz/cluster_file.py 300``.
 
 Whatever stands in a file ends as a Spec, or as at most MOST_PROBLEMS printable lines, within SLOWEST seconds. An input
-that does not is kept as ``artifacts/fuzz/crash-…`` (or ``timeout-…``), shown with its traceback, and is an argument too:
+that does not is kept as ``artifacts/fuzz/crash-…`` (or ``timeout-…``) and shown with its traceback;
 ``python tests/fuzz/cluster_file.py artifacts/fuzz/crash-…`` runs it alone.
 """
 
@@ -20,8 +20,8 @@ SLOWEST = 5
 SEEDS = (
     "<<: *a\na: &a [*a, {b: !t c, ? [d] : e}]\n",
     "cluster: {name: a, kubernetes: stable, endpoint: 10.0.0.9}\nprovider: podman\nworkers: 3\ncontrol_planes: 1\n",
-    "cluster: {name: a}\nprovider: ssh\nnodes:\n- &n {name: c, role: control-plane, address: 10.9.0.1}\n- {<<: *n, name: w}\n"
-    "groups: {g: {labels: {a/b: c}, taints: ['a=b:NoSchedule']}}\naccess: {user: a, bastion: b@c, port: 22}\n",
+    "cluster: {name: a}\nprovider: ssh\nnodes:\n- &n {name: c, role: control-plane, address: 10.9.0.1}\n"
+    "- {<<: *n, name: w}\ngroups: {g: {labels: {a/b: c}, taints: ['a=b:NoSchedule']}}\naccess: {user: a, bastion: b@c, port: 22}\n",
     "cluster: {name: a}\nnetwork: {pods: 10.1.0.0/16, services: 10.2.0.0/16, proxy: iptables, calico: {mtu: 0}}\n"
     "kubeadm: {kubelet: {a: [1]}, patches: {etcd+json: [{op: add, path: /}]}, cert_sans: [a]}\n"
     "runtime: {registries: [{upstream: docker.io, mirrors: [{url: 'http://a'}]}]}\nfeatures: {audit_log: true}\n",
