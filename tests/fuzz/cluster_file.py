@@ -21,7 +21,8 @@ SEEDS = (
     "<<: *a\na: &a [*a, {b: !t c, ? [d] : e}]\n",
     "cluster: {name: a, kubernetes: stable, endpoint: 10.0.0.9}\nprovider: podman\nworkers: 3\ncontrol_planes: 1\n",
     "cluster: {name: a}\nprovider: ssh\nnodes:\n- &n {name: c, role: control-plane, address: 10.9.0.1}\n"
-    "- {<<: *n, name: w}\ngroups: {g: {labels: {a/b: c}, taints: ['a=b:NoSchedule']}}\naccess: {user: a, bastion: b@c, port: 22}\n",
+    "- {<<: *n, name: w}\ngroups: {g: {labels: {a/b: c}, taints: ['a=b:NoSchedule']}}\n"
+    "access: {user: a, bastion: b@c, port: 22}\n",
     "cluster: {name: a}\nnetwork: {pods: 10.1.0.0/16, services: 10.2.0.0/16, proxy: iptables, calico: {mtu: 0}}\n"
     "kubeadm: {kubelet: {a: [1]}, patches: {etcd+json: [{op: add, path: /}]}, cert_sans: [a]}\n"
     "runtime: {registries: [{upstream: docker.io, mirrors: [{url: 'http://a'}]}]}\nfeatures: {audit_log: true}\n",
