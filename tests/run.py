@@ -27,6 +27,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("groups", nargs="*", metavar="GROUP", choices=[*GROUPS, []], help=", ".join(GROUPS))
     wanted = parser.parse_args(words).groups or [name for name in GROUPS if name not in LONG]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and steps inherit that
     outcomes: dict[str, list[Outcome]] = {name: [] for name in wanted}
     began = time.monotonic()
     code = 0
