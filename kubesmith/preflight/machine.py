@@ -66,11 +66,12 @@ def cgroups(node: Node, _whole: Whole) -> Iterator[Finding]:
         fix = "boot with cgroup_enable=" + " cgroup_enable=".join(lacking)
         yield node.error("cgroup controllers", f"no {', '.join(lacking)}", "the kubelet needs them", fix)
     drivers = node.facts["traces"]["drivers"]
-    if drivers["kubelet"] and (drivers["kubelet"] == "systemd") != (drivers["containerd"] != "false"):
-        seen = f"kubelet {drivers['kubelet']}, containerd SystemdCgroup = {drivers['containerd'] or 'unset'}"
-        yield node.error(
-            "cgroup driver", seen, "both use systemd", "set cgroupDriver: systemd in /var/lib/kubelet/config.yaml"
-        )
+    seen = f"kubelet {drivers['kubelet']}, containerd SystemdCgroup = {drivers['containerd'] or 'unset'}"
+    if drivers["kubelet"] not in ("", "systemd"):
+        fix = "set cgroupDriver: systemd in /var/lib/kubelet/config.yaml"
+        yield node.error("cgroup driver", seen, "both use systemd", fix)
+    elif drivers["kubelet"] and drivers["containerd"] == "false":  # which the role mends
+        yield node.warning("cgroup driver", seen, "both use systemd", "nothing to do: up corrects containerd's file")
 
 
 def size(node: Node, _whole: Whole) -> Iterator[Finding]:

@@ -91,6 +91,15 @@ CASES = {
             "set cgroupDriver: systemd in /var/lib/kubelet/config.yaml",
         ),
     ),
+    "containerd's driver changed by hand": (
+        node("w1", trace("drivers", {"kubelet": "systemd", "containerd": "false"})),
+        (
+            "warning",
+            "cgroup driver",
+            "kubelet systemd, containerd SystemdCgroup = false",
+            "nothing to do: up corrects containerd's file",
+        ),
+    ),
     "one CPU": (node("cp1", machine("cpus", 1)), ("error", "CPUs", "1", "give the machine another CPU")),
     "little memory on a control plane": (
         node("cp1", machine("memory_mib", 1699)),
