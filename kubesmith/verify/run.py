@@ -109,6 +109,7 @@ def _command(inventory: Path, report_dir: Path, select: str) -> list[str]:
     return [
         *(sys.executable, "-m", "pytest", str(CHECKS), "-q", "--no-header", "--color=no"),
         *("-p", "kubesmith.verify.stream", f"--junitxml={report_dir / 'junit.xml'}", "-o", "junit_family=xunit1"),
+        *("-o", "disable_test_id_escaping_and_forfeit_all_rights_to_community_support=true"),  # w1→w2 as it is
         *("--connection=ansible", "--hosts=ansible://all", f"--ansible-inventory={inventory}", f"--checks={select}"),
     ]
 
