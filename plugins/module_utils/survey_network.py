@@ -34,7 +34,7 @@ PORTS = {
     ("tcp", 10256): (False, ("kube-proxy",)),
     ("tcp", 9099): (False, ("calico-node",)),
     ("tcp", 179): (False, ("bird",)),
-    ("udp", 4789): (False, ("kernel",)),
+    ("udp", 4789): (False, ("kernel", "vxlan.calico")),
 }
 LISTENING = {"tcp": "0A", "udp": "07"}
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2  # <linux/in.h>; Python has no names for them
@@ -66,14 +66,15 @@ def default_route(root: str = "/") -> bool:
 def ports_in_use(role: str, root: str = "/") -> list[dict[str, Any]]:
     """Return who listens on the ports that a node of this role needs: [{protocol, port, address, process, pid}].
 
-    A socket of the kernel itself, such as a VXLAN device's, has process "kernel".
+    A socket of the kernel itself, such as a VXLAN device's, has process "kernel", or "vxlan.calico".
     """
+    kernel = "vxlan.calico" if Path(root, "sys/class/net/vxlan.calico").exists() else "kernel"
     wanted = {place for place, (central, _programs) in PORTS.items() if role == "control-plane" or not central}
     found = [row for row in sockets(root) if (row["protocol"], row["port"]) in wanted]
     owners = socket_owners({row["inode"] for row in found}, root) if found else {}
     rows = []
     for row in found:
-        pid, process = owners.get(row.pop("inode"), (0, "kernel"))
+        pid, process = owners.get(row.pop("inode"), (0, kernel if row["protocol"] == "udp" else "kernel"))
         rows.append(dict(row, pid=pid, process=process))
     return rows
 

@@ -41,6 +41,7 @@ class Document:
 
     data: Any
     positions: dict[Path, tuple[int, int]]
+    repeated: tuple[Problem, ...] = ()  # keys given twice: an error too, but what else is wrong can be told with it
 
     def position(self, path: Path) -> tuple[int, int]:
         """Return the position of ``path``, or of the nearest parent that is in the file."""
@@ -68,6 +69,7 @@ class _Builder:
         self.root: Any = None
         self.positions: dict[Path, tuple[int, int]] = {}
         self.problems: list[Problem] = []
+        self.repeated: list[Problem] = []
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.values = 0
 
@@ -123,9 +125,9 @@ class _Builder:
         top.key = key
         if key == MERGE:
             return
-        if isinstance(top.value, dict) and key in top.value and len(self.problems) < MOST_PROBLEMS:
+        if isinstance(top.value, dict) and key in top.value and len(self.repeated) < MOST_PROBLEMS:
             first = self.positions[(*top.path, key)][0]
-            self.problems.append(
+            self.repeated.append(
                 Problem(*mark, (*top.path, key), f"is given twice, first in line {first}", "keep one of the two")
             )
         self.positions[(*top.path, key)] = mark
@@ -219,7 +221,7 @@ def children(value: Any) -> Iterator[Any]:
 
 
 def parse(text: bytes, file: str) -> Document:
-    """Return the document in ``text``; raise SpecError with every problem of its syntax.
+    """Return the document in ``text``; raise SpecError if it is none that YAML, and we, can read.
 
     ``file`` is only for messages. Source of the scalar rules: YAML 1.2.2, section 10.3.
     """
@@ -245,8 +247,8 @@ def parse(text: bytes, file: str) -> Document:
     except yaml.YAMLError as error:
         builder.problems.append(Problem(0, 0, (), f"is not YAML: {' '.join(str(error).split())}", "mend the file"))
     if builder.problems:
-        raise SpecError(file, builder.problems)
-    return Document(builder.root, builder.positions)
+        raise SpecError(file, (builder.repeated + builder.problems)[:MOST_PROBLEMS])
+    return Document(builder.root, builder.positions, tuple(builder.repeated))
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> Problem:

@@ -433,8 +433,10 @@ def check(document: Document, file: str) -> Spec:
     """
     data = copy.deepcopy(document.data)
     if not isinstance(data, dict):
-        raise SpecError(file, [Problem(1, 1, (), f"is {shown(data)}, not a mapping", "begin with 'cluster:'")])
-    problems: list[Problem] = []
+        raise SpecError(
+            file, [*document.repeated, Problem(1, 1, (), f"is {shown(data)}, not a mapping", "begin with 'cluster:'")]
+        )
+    problems = list(document.repeated)
     spec = _validated(data, document, problems)
     if spec is not None:
         wrong = {problem.path for problem in problems}

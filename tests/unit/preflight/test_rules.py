@@ -439,6 +439,10 @@ def test_a_whole_cluster_of_ours_has_no_findings():
     assert found(planes, worker) == []
 
 
+def test_the_device_that_calico_left_is_not_in_its_own_way():
+    assert found(node("w1", (("ports",), [port(4789, "vxlan.calico", 0, protocol="udp")]))) == []
+
+
 def test_somebody_elses_listener_on_a_member_is_found():
     made = node("cp1", member("cp1"), (("ports",), [port(10250, "python3", 9)]))
     assert [row[2:4] for row in found(made)] == [("port 10250/tcp", "python3 (pid 9) on 0.0.0.0")]

@@ -137,6 +137,8 @@ class TestPorts:
         assert survey_network.ports_in_use("worker", str(tmp_path)) == [
             {"protocol": "udp", "port": 4789, "address": "0.0.0.0", "pid": 0, "process": "kernel"}
         ]
+        put(tmp_path, "sys/class/net/vxlan.calico", "")
+        assert [row["process"] for row in survey_network.ports_in_use("worker", str(tmp_path))] == ["vxlan.calico"]
 
     def test_a_worker_does_not_need_the_control_planes_ports(self, tmp_path):
         head = "sl local_address rem_address st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode\n"

@@ -79,7 +79,6 @@ def test_a_byte_order_mark_is_not_part_of_the_first_key() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a: 1\nb: 2\na: 3\n", "f.yml:3:1: a: is given twice, first in line 1; keep one of the two"),
         ("---\na: 1\n---\nb: 1\n", "f.yml:3:1: a second document begins; one file, one cluster"),
         (
             "a: !!binary aGk=\n",
@@ -121,8 +120,14 @@ def test_what_cannot_be_read_is_one_sentence(text: str | bytes, sentence: str | 
 
 
 def test_every_double_key_is_told_at_once() -> None:
-    lines = refused("a: 1\na: 2\nb: {c: 1, c: 2}\n")
-    assert [line.split(":")[1] for line in lines] == ["2", "3"]
+    assert [problem.text("f.yml") for problem in parse("a: 1\na: 2\nb: {c: 1, c: 2}\n").repeated] == [
+        "f.yml:2:1: a: is given twice, first in line 1; keep one of the two",
+        "f.yml:3:11: b.c: is given twice, first in line 3; keep one of the two",
+    ]
+
+
+def test_a_double_key_before_the_end_of_what_can_be_read() -> None:
+    assert [line.split(":")[1] for line in refused("a: 1\na: 2\nb: [\n")] == ["2", "4"]
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
@@ -132,7 +137,7 @@ def test_deep_nesting_ends_at_once(opening: str) -> None:
 
 
 def test_a_file_of_double_keys_is_cut_short() -> None:
-    assert len(refused("a:\n" * 90_000)) == MOST_PROBLEMS
+    assert len(parse("a:\n" * 90_000).repeated) == MOST_PROBLEMS
 
 
 def laughs(levels: int, template: str, seed: str) -> str:

@@ -25,6 +25,11 @@ def sentences(text: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
+def test_double_keys_are_told_with_all_else_that_is_wrong() -> None:
+    rows = sentences(LAB + "provider: ssh\nwokers: 3\n")
+    assert [row.split(": ")[1] for row in rows] == ["nodes", "provider", "wokers"]
+
+
 @pytest.mark.parametrize("file", sorted(INVENTORIES.glob("*/cluster.yml")), ids=lambda file: file.parent.name)
 def test_the_files_we_ship_are_right(file: Path) -> None:
     assert spec.read(file).machines()
