@@ -19,6 +19,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 
 from kubesmith import machines, ordinary, paths
 from kubesmith.errors import InputError
+from kubesmith.own_networks import own_networks
 from kubesmith.providers import make
 from kubesmith.providers.base import Provider, Wanted
 from kubesmith.providers.existing import SOCKETS, ExistingProvider
@@ -134,7 +135,7 @@ def read(inventory: str, ui: Ui, *, assume_yes: bool = False) -> Job:
             what = "inventory"
             listed = ordinary.read(file)
             return Job(file, listed.spec, ui, assume_yes, listed)
-        return Job(file, spec_module.read(file), ui, assume_yes)
+        return Job(file, spec_module.read(file, own_networks()), ui, assume_yes)
     except SpecError as error:
         raise InputError(f"the {what} has {len(error.problems)} problem(s):\n{error}") from error
     except OSError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any, Union
 
@@ -49,6 +49,15 @@ def ranges_overlap(spec: Spec) -> Broken:
                 other_name = ".".join(map(str, other_path))
                 yield path, f"{network} overlaps {other_name} {other}", "choose ranges that share no address"
         seen.append((path, network))
+
+
+def own_apart(spec: Spec, own: Mapping[str, IPv4Network]) -> Broken:
+    """Pods and services have no address of a network that the controller is in, such as a lab's host."""
+    for path, network in _ranges(spec):
+        for interface, there in own.items():
+            if path[-1] != "nodes" and network.version == there.version and network.overlaps(there):
+                hint = "choose a range that this machine has no part in: it could not reach its own neighbours"
+                yield path, f"{network} overlaps this machine's own network {there} ({interface})", hint
 
 
 def ranges_large_enough(spec: Spec) -> Broken:

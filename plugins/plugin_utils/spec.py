@@ -7,8 +7,10 @@ from __future__ import annotations
 import copy
 import difflib
 import ipaddress
+import itertools
 import re
 import typing
+from collections.abc import Mapping
 from pathlib import Path as File
 from typing import Annotated, Any, Literal, Optional
 
@@ -420,13 +422,15 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "kubesmith cluster file"}
 
 
-def read(file: File) -> Spec:
+def read(file: File, own: Mapping[str, ipaddress.IPv4Network] | None = None) -> Spec:
     """Return the Spec in ``file``; raise SpecError with every problem, or OSError if it cannot be read."""
-    return check(parse(file.read_bytes(), str(file)), str(file))
+    return check(parse(file.read_bytes(), str(file)), str(file), own)
 
 
-def check(document: Document, file: str) -> Spec:
+def check(document: Document, file: str, own: Mapping[str, ipaddress.IPv4Network] | None = None) -> Spec:
     """Return the Spec that ``document`` describes; raise SpecError with every problem in it.
+
+    ``own`` are this machine's networks by interface, where they are known.
 
     Values that are wrong by themselves are taken out, and what is left is checked against the rules between
     settings too, so that one run shows both kinds.
@@ -441,7 +445,7 @@ def check(document: Document, file: str) -> Spec:
     if spec is not None:
         wrong = {problem.path for problem in problems}
         wrong |= {_meant(path) for path in wrong}
-        for path, message, hint in rules.broken(spec):
+        for path, message, hint in itertools.chain(rules.broken(spec), rules.own_apart(spec, own or {})):
             if len(problems) >= MOST_PROBLEMS:
                 break
             if not _explained(path, wrong):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 import pydantic
@@ -23,6 +24,17 @@ def sentences(text: str) -> list[str]:
     with pytest.raises(SpecError) as caught:
         check(text)
     return str(caught.value).splitlines()
+
+
+def test_pods_and_services_are_apart_from_the_controllers_own_networks() -> None:
+    own = {"eth0": ipaddress.IPv4Network("10.96.0.0/24"), "wlan0": ipaddress.IPv4Network("192.168.1.0/24")}
+    text = LAB + "network: {nodes: 192.168.1.0/26}\n"
+    with pytest.raises(SpecError) as caught:
+        spec.check(load.parse(text.encode(), "f"), "f", own)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(
+        "f:3:1: network.services: 10.96.0.0/12 overlaps this machine's own network 10.96.0.0/24 (eth0)"
+    )
 
 
 def test_double_keys_are_told_with_all_else_that_is_wrong() -> None:
