@@ -38,7 +38,7 @@ def choose(taken: Sequence[Taken], wanted: IPv4Network | None = None) -> IPv4Net
         for other in overlaps(wanted, taken):
             raise InputError(
                 f"the node network {wanted} overlaps {other.subnet} ({other.owner})",
-                fix="give another provider.node_cidr, or leave it out: a free one is found",
+                fix="give another network.nodes, or leave it out: a free one is found",
             )
         return wanted
     for candidate in CANDIDATES:
@@ -46,7 +46,7 @@ def choose(taken: Sequence[Taken], wanted: IPv4Network | None = None) -> IPv4Net
             return candidate
     raise InputError(
         f"none of the {len(CANDIDATES)} usual subnets for a lab is free on this machine",
-        fix="give a free one as provider.node_cidr, for example 10.99.0.0/24",
+        fix="give a free one as network.nodes, for example 10.99.0.0/24",
     )
 
 
