@@ -29,7 +29,7 @@ def test_a_wide_route_moves_the_lab_to_another_range() -> None:
 def test_no_free_candidate_is_an_error_that_names_the_setting() -> None:
     with pytest.raises(InputError) as error:
         choose(taken("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-    assert "node_cidr" in error.value.fix
+    assert "network.nodes" in error.value.fix
 
 
 def test_a_wanted_subnet_that_overlaps_is_refused_naming_both() -> None:
