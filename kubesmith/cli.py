@@ -44,7 +44,7 @@ VERBS = {
     "plan": "show what up would change on each node, and change nothing",
     "preflight": "look at every node, change nothing, and say what is in the way",
     "verify": "run every check on every node, and the cluster's own proofs",
-    "status": "show machines, nodes and pods that do not run",
+    "status": "show what each part of the cluster does on each node, and since when; once or watched",
     "wait-for": "wait until the cluster has reached a milestone: api, nodes, network, dns, ready",
     "gather": "pack what explains the cluster's state, from all nodes and without secrets, into one file",
     "ssh": "open a shell on a node: ssh NODE [COMMAND…]",
@@ -110,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
     made["verify"].add_argument("--count", type=_count, default=1, metavar="N", help="pass N times in a row")
+    made["status"].add_argument("--watch", action="store_true", help="go on until ^C")
     milestone = made["wait-for"].add_argument("milestone", help="api, nodes, network, dns or ready")
     completion.of(milestone, "milestones")
     made["wait-for"].add_argument("--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="300 by default")
@@ -205,7 +206,7 @@ def dispatch(given: argparse.Namespace) -> int:
     # A file with mistakes is told before anything that takes time is loaded.
     work = None if given.verb in WITHOUT_CLUSTER else job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import files, gather, machines, plan, preflight, snapshot, up, verify, wait  # noqa: PLC0415
+    from kubesmith.commands import files, gather, machines, plan, preflight, snapshot, status, up, verify, wait  # noqa: PLC0415
 
     if given.verb == "completion":
         print(completion.script(parser(), given.shell))
@@ -229,7 +230,7 @@ def dispatch(given: argparse.Namespace) -> int:
         "plan": lambda: plan.run(work, exit_code=given.exit_code),
         "preflight": lambda: preflight.run(work),
         "verify": lambda: verify.run(work, wait=given.wait, count=given.count),
-        "status": lambda: machines.status(work),
+        "status": lambda: status.run(work, watch=given.watch),
         "wait-for": lambda: wait.run(work, given.milestone, timeout=given.timeout),
         "gather": lambda: gather.run(work, output=given.output),
         "ssh": lambda: machines.ssh(work, given.arguments),

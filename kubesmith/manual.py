@@ -49,7 +49,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("verify --wait", "try until all checks pass, 300 seconds at most"),
         ("verify --wait 600 --count 3", "three times in a row within ten minutes"),
     ),
-    "status": (("status", "0 if everything runs, else 1"), ("status --json", "the same as data")),
+    "status": (
+        ("status", "0 if everything runs, else 1"),
+        ("status --watch", "go on until ^C; without a terminal, a line for each change"),
+        ("status --json", "as data"),
+    ),
     "wait-for": (
         ("wait-for api", "the API server answers"),
         ("wait-for ready --timeout 600", "all nodes Ready, everything in kube-system up"),

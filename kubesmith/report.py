@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,12 @@ def folder(state: Path) -> Path:
 
 def nodes(kubeconfig: Path) -> list[NodeRow]:
     """Ask the API server for its nodes."""
-    return [_row(node) for node in kube.get(kubeconfig, ["nodes"])["items"]]
+    return rows(kube.get(kubeconfig, ["nodes"])["items"])
+
+
+def rows(items: Iterable[dict[str, Any]]) -> list[NodeRow]:
+    """Return the rows of the nodes in ``items``."""
+    return [_row(node) for node in items]
 
 
 def _row(node: dict[str, Any]) -> NodeRow:

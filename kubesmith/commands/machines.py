@@ -1,70 +1,14 @@
-"""``status``, ``down``, ``destroy``, ``ssh`` and ``kubectl``: the machines and the way to them."""
+"""``down``, ``destroy``, ``ssh`` and ``kubectl``: the machines and the way to them."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from rich.table import Table
-from rich.text import Text
-
-from kubesmith import kube, report
-from kubesmith.errors import InputError, KubesmithError
+from kubesmith import kube
+from kubesmith.errors import InputError
 from kubesmith.job import Job, ssh_argv
-
-COLOURS = {"running": "green", "listed": "default", "stopped": "yellow", "absent": "red"}
-
-
-def status(job: Job) -> int:
-    """Show machines, nodes and pods that do not run; return 0 if all is as it should be, else 1."""
-    machines = job.provider().status()
-    nodes: list[report.NodeRow] = []
-    sick: list[str] = []
-    trouble = ""
-    try:
-        nodes = report.nodes(job.kubeconfig)
-        sick = _sick_pods(job)
-    except KubesmithError as error:
-        trouble = str(error) if job.kubeconfig.exists() else f"{error}; {error.fix}"
-    good = not trouble and not sick and all(machine.state in ("running", "listed") for machine in machines)
-    good = good and bool(nodes) and all(node.ready == "Ready" for node in nodes)
-    if job.ui.as_json:
-        rows = {
-            "cluster": job.spec.cluster.name,
-            "ok": good,
-            "machines": [asdict(machine) for machine in machines],
-            "nodes": [asdict(node) for node in nodes],
-            "pods_not_running": sick,
-            "trouble": trouble,
-        }
-        print(json.dumps(rows))
-        return 0 if good else 1
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("Machine", "State", "Detail"):
-        table.add_column(title)
-    for machine in machines:
-        table.add_row(machine.name, Text(machine.state, COLOURS.get(machine.state, "red")), machine.detail)
-    job.ui.console.print(table)
-    if nodes:
-        job.ui.console.print()
-        job.ui.console.print(report.node_table(nodes))
-    for pod in sick:
-        job.ui.console.print(Text(f"not running: {pod}", "red"))
-    if trouble:
-        job.ui.console.print(Text(trouble, "yellow"), soft_wrap=True)
-    return 0 if good else 1
-
-
-def _sick_pods(job: Job) -> list[str]:
-    pods = kube.get(job.kubeconfig, ["pods", "--all-namespaces"])["items"]
-    return [
-        f"{pod['metadata']['namespace']}/{pod['metadata']['name']} {pod['status'].get('phase', 'Unknown')}"
-        for pod in pods
-        if pod["status"].get("phase") not in ("Running", "Succeeded")
-    ]
 
 
 def down(job: Job) -> int:
