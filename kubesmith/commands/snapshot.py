@@ -15,6 +15,7 @@ from kubesmith.job import Job
 ACTIONS = ("save", "restore", "list", "delete")
 #: Seconds for a restored cluster to pass every check: leases run out, pods start, clocks were set.
 RESTORED_SECONDS = 600.0
+EMULATED_SECONDS = 2400.0
 
 
 def run(job: Job, action: str, name: str | None) -> int:
@@ -39,10 +40,11 @@ def save(job: Job, name: str) -> int:
 def restore(job: Job, name: str) -> int:
     """Bring all machines back to ``name`` and verify the cluster, if they were one; 1 if a check fails."""
     with job.alone(), job.ui.phase("snapshot", f"Restore {name}") as progress:
-        job.provider().restore(name, progress)
+        machines = job.provider().restore(name, progress)
     if not job.kubeconfig.exists():
         return 0
-    return verify.run(job, wait=RESTORED_SECONDS, count=1)
+    emulated = any(machine.emulated for machine in machines)
+    return verify.run(job, wait=EMULATED_SECONDS if emulated else RESTORED_SECONDS, count=1)
 
 
 def delete(job: Job, name: str) -> int:

@@ -130,17 +130,26 @@ def faults(_folder: Path) -> Iterator[Step]:
 
 
 def vagrant(_folder: Path) -> Iterator[Step]:
-    """Yield the way of a cluster of two virtual machines, from the box to the end; emulated where there is no KVM."""
+    """Yield the way of a cluster of two virtual machines, from the box to the end; emulated where there is no KVM.
+
+    KUBESMITH_FROM names the step to go on from, with the machines that an earlier run left.
+    """
     missing = "" if shutil.which("vagrant") and shutil.which("virsh") else "vagrant or libvirt is not installed"
     runner = (sys.executable, "runner.py")
     inventory = ("--inventory", "tests/vagrant/cluster.yml")
     own = (sys.executable, "tests/vagrant/steps.py")
     destroy = (*runner, "destroy", "--yes", *inventory)
 
-    def step(name: str, *command: str, vital: bool = True) -> Step:
-        return Step(name, command, skip=missing, limit=COLD, vital=vital)
+    first = os.environ.get("KUBESMITH_FROM", "")
+    earlier = bool(first)
 
-    yield step("libvirt answers", *own, "libvirt-start")
+    def step(name: str, *command: str, vital: bool = True) -> Step:
+        nonlocal earlier
+        earlier = earlier and name != first
+        why = missing or (f"KUBESMITH_FROM={first}" if earlier else "")
+        return Step(name, command, skip=why, limit=COLD, vital=vital)
+
+    yield Step("libvirt answers", (*own, "libvirt-start"), skip=missing, vital=True)
     yield step("box", *runner, "box", "build", "--yes")
     yield step("bundle", *runner, "bundle", "build", "--yes")
     yield step("machines", *runner, "up", "--to", "nodes", *inventory)
