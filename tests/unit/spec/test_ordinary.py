@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ordinary
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import load, ordinary, spec
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.inventory import build
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 
 from kubesmith import execute, job
@@ -51,6 +52,14 @@ def test_addresses_are_taken_where_they_are_said() -> None:
         ("w1", "worker", "192.168.10.21"),
         ("w2", "worker", "192.168.10.22"),
     ]
+
+
+def test_what_we_write_ourselves_is_known() -> None:
+    file = b"cluster: {name: x}\nprovider: ssh\nnodes: [{name: cp1, role: control-plane, address: 192.168.10.11}]\n"
+    row = {"name": "cp1", "address": "192.168.10.11", "ssh_host": "192.168.10.11", "ssh_port": 22, "ssh_user": "root"}
+    machine = row | {"ssh_config": "/c", "container": True, "emulated": True}
+    made = build(spec.check(load.parse(file, "f"), "f"), [machine], state="/s", bundle="/b")
+    assert problems(shared=made.variables) == []
 
 
 @pytest.mark.parametrize(
