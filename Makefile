@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ faults: ## a lab of its own, broken in every known way; long, and not part of `t
 
 test-vagrant: ## two virtual machines, from the box to destroy; software emulation where there is no KVM, then an hour
 	$(IN) --needs libvirt --needs box --needs bundle --yes python tests/run.py vagrant
+
+test-machines: ## a lab rebooted, cut off and brought back by a snapshot; two plain hosts with a user, by SSH
+	$(IN) $(NEEDS) python tests/run.py machines
 
 test-airgap: ## a lab from one exported file, with no way out; and a private registry with a password
 	$(IN) $(NEEDS) python tests/run.py airgap

@@ -29,13 +29,16 @@ from kubesmith.providers.snapshots import Snapshot
 SSH_PASSWORD = ("KUBESMITH_SSH_PASSWORD", "ANSIBLE_CONNECTION_PASSWORD_FILE")
 SUDO_PASSWORD = ("KUBESMITH_BECOME_PASSWORD", "ANSIBLE_BECOME_PASSWORD_FILE")
 SOCKETS = "KUBESMITH_SSH_SOCKETS"  # read where the inventory is made: connections that are open need no password
-OPTIONS = ("-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", "-o", "StrictHostKeyChecking=yes")
+OPTIONS = (
+    *("-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", "-o", "StrictHostKeyChecking=yes"),
+    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6"),  # a connection that is shared must notice its end
+)
 #: What ssh says, and what that means.
 TROUBLES: tuple[tuple[str, str, str], ...] = (
     (
         r"IDENTIFICATION HAS CHANGED",
         "its SSH host key is not the one that is known: somebody else may be answering",
-        "if the machine was installed again, and only then: ssh-keygen -R {host}, and take its new key",
+        "if the machine was installed again, and only then: {forget}, and take its new key",
     ),
     (
         r"[Hh]ost key is known|Host key verification failed",
@@ -83,11 +86,13 @@ class Way:
 
     def command(self, *options: str) -> list[str]:
         """Return the ssh command line, without what is to be run there."""
+        return ["ssh", *OPTIONS, *options, *self._where()]
+
+    def _where(self) -> list[str]:
         words = shlex.split(str(self.variables.get("ansible_ssh_common_args", "")))
         if key := self.variables.get("ansible_ssh_private_key_file"):
             words += ["-i", str(Path(key).expanduser())]
-        where = ["-p", str(self.variables["ansible_port"]), f"{self.user}@{self.variables['ansible_host']}"]
-        return ["ssh", *OPTIONS, *options, *words, *where]
+        return [*words, "-p", str(self.variables["ansible_port"]), f"{self.user}@{self.variables['ansible_host']}"]
 
     def look(self) -> Answer:
         """Ask whether the host lets us in and whether sudo does, without any password."""
@@ -105,13 +110,21 @@ class Way:
         facts = {
             "user": self.user,
             "words": _last(said),
-            "host": self.variables["ansible_host"],
-            "ssh": shlex.join([word for word in self.command() if word not in OPTIONS]),
+            "forget": self._forget(),
+            "ssh": shlex.join(["ssh", *self._where()]),
         }
         for pattern, meaning, fix in TROUBLES:
             if re.search(pattern, said):
                 return Answer(self.name, meaning.format(**facts), fix.format(**facts), meaning == DENIED)
         return Answer(self.name, f"ssh failed: {_last(said)}", facts["ssh"])
+
+    def _forget(self) -> str:
+        """Return the command that takes the host's key out of the file that is looked at."""
+        host, port = self.variables["ansible_host"], self.variables["ansible_port"]
+        options = shlex.split(str(self.variables.get("ansible_ssh_common_args", "")))
+        files = [word.partition("=")[2] for word in options if word.startswith("UserKnownHostsFile=")]
+        where = ["-f", files[0]] if files else []
+        return shlex.join(["ssh-keygen", *where, "-R", str(host) if port == 22 else f"[{host}]:{port}"])
 
     def open(self, environment: Mapping[str, str]) -> Answer:
         """Open the connection that all others share, with a password that ssh gets from a program of ours."""

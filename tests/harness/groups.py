@@ -170,6 +170,12 @@ def airgap(_folder: Path) -> Iterator[Step]:
     yield Step("airgap", tests, skip=_no_nodes(), limit=3600, count=pytest_counts)
 
 
+def machines(_folder: Path) -> Iterator[Step]:
+    """Yield the tests that reboot, cut off, break and bring back machines, and those of hosts taken as they are."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/machines")
+    yield Step("machines", tests, skip=_no_nodes(), limit=3600, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -187,7 +193,7 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"fuzz", "faults", "vagrant", "airgap"}  # not part of `make test`
+LONG = {"fuzz", "faults", "vagrant", "airgap", "machines"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
@@ -198,4 +204,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "faults": faults,
     "vagrant": vagrant,
     "airgap": airgap,
+    "machines": machines,
 }

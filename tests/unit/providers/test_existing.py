@@ -14,7 +14,7 @@ from kubesmith.providers.existing import Way
 FILE = b"""
 cluster: {name: m}
 provider: ssh
-access: {user: admin, port: 2222, bastion: me@gate, key: ~/k}
+access: {user: admin, port: 2222, bastion: me@gate, key: ~/k, known_hosts: /h}
 nodes: [{name: cp1, role: control-plane, address: 10.9.0.1}, {name: w1, address: 10.9.0.2}]
 """
 CHANGED = "@  WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!  @\nHost key verification failed.\n"
@@ -46,6 +46,13 @@ def test_what_ssh_says_is_told_in_one_sentence(said: str, problem: str, password
     assert "\n" not in answer.problem
     assert answer.wants_ssh_password is password
     assert answer.fix
+
+
+def test_the_commands_that_are_told_are_whole() -> None:
+    unknown = way()._trouble("Host key verification failed.\n")
+    assert "ssh -o UserKnownHostsFile=/h -J me@gate -i " in unknown.fix
+    assert unknown.fix.endswith("-p 2222 admin@10.9.0.2")
+    assert "ssh-keygen -f /h -R '[10.9.0.2]:2222'" in way()._trouble(CHANGED).fix
 
 
 def test_the_way_has_user_port_key_and_bastion() -> None:
