@@ -351,7 +351,7 @@ class Vagrant(Part):
     box: Optional[Annotated[str, _matching(re.compile(r"\S+"), "has white space")]] = Field(
         None, description="Vagrant box; the one of `box build` where there is one, else Debian 12 from the registry."
     )
-    cpus: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Processors of each machine; kubeadm wants 2.")
+    cpus: Annotated[int, Field(ge=2, le=64)] = Field(2, description="Processors of each machine; kubeadm wants 2.")
     control_plane_memory: Optional[Annotated[int, Field(ge=1800, le=1048576)]] = Field(
         None, description="MiB of a control plane; kubeadm refuses less than 1700 MB. By this host's memory by default."
     )

@@ -202,6 +202,11 @@ def _memory(node: Node, spec: Spec, host: Host) -> int:
 
 def _subnet(spec: Spec, nodes: Sequence[Node], host: Host, earlier: Design | None, made: bool) -> IPv4Network:
     if earlier and made:
+        if spec.network.nodes not in (None, earlier.subnet):
+            raise InputError(
+                f"the machines are in {earlier.subnet}, and the cluster file says network.nodes {spec.network.nodes}",
+                fix="take it back, or run destroy first and make them anew",
+            )
         return IPv4Network(earlier.subnet)
     ranges = {"network.pods": spec.network.pods, "network.services": spec.network.services}
     own = [Taken(IPv4Network(text.partition(",")[0]), name) for name, text in ranges.items()]

@@ -120,10 +120,10 @@ class VagrantProvider:
         hypervisor = self.design.hypervisor
         if hypervisor not in designs.hypervisors():
             tool = "virsh" if hypervisor == "libvirt" else "VBoxManage"
-            raise InputError(
-                f"there is no hypervisor: {hypervisor} is not installed (no {tool})",
-                fix="give --yes and libvirt is installed; or install VirtualBox",
-            )
+            fix = "give --yes and it is installed, or install VirtualBox"
+            if hypervisor == "virtualbox":
+                fix = "install VirtualBox, or take libvirt: vagrant.hypervisor"
+            raise InputError(f"there is no hypervisor: {hypervisor} is not installed (no {tool})", fix=fix)
         if hypervisor == "libvirt":
             self._libvirt()
 

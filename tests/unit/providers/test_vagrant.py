@@ -55,6 +55,12 @@ def test_a_wanted_subnet_that_is_taken_is_refused_by_name() -> None:
         made(host=busy)
 
 
+def test_machines_do_not_move_to_another_network() -> None:
+    with pytest.raises(InputError, match=r"are in 192\.168\.56\.0/24.*192\.168\.60\.0/24"):
+        made("workers: 1\nnetwork: {nodes: 192.168.60.0/24}", earlier=made(), there=True)
+    assert made("workers: 1\nnetwork: {nodes: 192.168.60.0/24}", earlier=made()).subnet == "192.168.60.0/24"
+
+
 def test_listed_addresses_are_kept_and_must_lie_in_the_network() -> None:
     nodes = "nodes: [{name: a, role: control-plane, address: 192.168.56.5}, {name: b}]"
     assert [guest.address for guest in made(nodes).guests] == ["192.168.56.5", "192.168.56.101"]
@@ -81,6 +87,8 @@ def test_memory_follows_the_host(memory: int, wanted: tuple[int, int]) -> None:
 def test_a_machine_that_is_too_small_is_refused() -> None:
     with pytest.raises(SpecError, match="1024 is less than 1800"):
         spec("workers: 1\nvagrant: {control_plane_memory: 1024}")
+    with pytest.raises(SpecError, match="1 is less than 2"):
+        spec("workers: 1\nvagrant: {cpus: 1}")
 
 
 def test_without_kvm_the_processor_is_emulated() -> None:
