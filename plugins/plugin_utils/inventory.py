@@ -21,6 +21,12 @@ EMULATED: Variables = {
     "kubesmith_ready_timeout": 2400,
     "kubesmith_patience": 5,  # by this much longer the checks wait
 }
+#: There the controller manager and the scheduler are too slow for their leases: they would lose them, and begin anew.
+LEASES = ("--leader-elect-lease-duration=120s", "--leader-elect-renew-deadline=100s", "--leader-elect-retry-period=10s")
+SLOW_PATCHES: Variables = {
+    f"{part}00+json": [{"op": "add", "path": "/spec/containers/0/command/-", "value": flag} for flag in LEASES]
+    for part in ("kube-controller-manager", "kube-scheduler")
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ def build(
     addresses = {
         name: host["kubesmith_node_address"] for name, host in hosts.items() if "kubesmith_node_address" in host
     }
-    variables = _everywhere(spec, state, bundle, container, addresses) | (EMULATED if emulated else {})
+    variables = _everywhere(spec, state, bundle, container, addresses)
+    if emulated:
+        variables |= EMULATED | {"kubeadm_master_patches": SLOW_PATCHES | spec.kubeadm.patches}
     return Inventory(variables, hosts, groups)
 
 

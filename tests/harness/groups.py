@@ -156,6 +156,7 @@ def vagrant(_folder: Path) -> Iterator[Step]:
     yield step("up", *runner, "up", *inventory)
     yield step("verify", *runner, "verify", "--wait", "1200", *inventory)
     yield step("a second run changes nothing", *own, "again")
+    yield step("the same machines by provider ssh", *own, "hosts", vital=False)
     yield step("each node reboots", *own, "reboot", vital=False)
     yield step("snapshot save", *runner, "snapshot", "save", "clean", *inventory)
     yield step("the cluster is broken", *own, "damage", vital=False)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,9 +82,30 @@ def _answers() -> bool:
 
 def again() -> int:
     """A second run changes nothing."""
-    done = subprocess.run(
-        [*RUNNER, "up", "--json", "--inventory", str(INVENTORY)], stdout=subprocess.PIPE, text=True, check=False
-    )
+    return _unchanged("up", "--inventory", str(INVENTORY))
+
+
+def hosts() -> int:
+    """Provider ssh takes the same machines as they are, by user, key and host key, and changes nothing on them."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = json.loads((STATE / "machines.json").read_text())["machines"]
+        lines = (STATE / "ssh_config").read_text().split()
+        state = Path(folder) / STATE.name
+        state.mkdir()
+        shutil.copy(STATE / "kubeconfig", state)
+        nodes = [{"name": row["name"], "address": row["address"]} for row in made]
+        nodes[0]["role"] = "control-plane"
+        key = lines[lines.index("IdentityFile") + 1].strip('"')
+        access = {"user": made[0]["ssh_user"], "key": key, "known_hosts": str(STATE / "known_hosts")}
+        content = {"cluster": {"name": STATE.name}, "provider": "ssh", "access": access, "nodes": nodes}
+        file = Path(folder) / "cluster.yml"
+        file.write_text(json.dumps({"plugin": "kubesmith.cluster.spec"} | content))  # JSON is YAML
+        return _unchanged("up", "--only", "converge", "--inventory", str(file), KUBESMITH_STATE=folder)
+
+
+def _unchanged(*words: str, **environment: str) -> int:
+    command = [*RUNNER, *words, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | environment)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     changed = [row for row in rows if row.get("event") == "task" and row["changed"]]
     tasks = sum(row.get("event") == "task" for row in rows)
@@ -130,6 +152,7 @@ STEPS = {
     "libvirt-start": libvirt_start,
     "libvirt-stop": libvirt_stop,
     "again": again,
+    "hosts": hosts,
     "reboot": reboot,
     "damage": damage,
 }

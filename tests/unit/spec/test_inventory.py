@@ -105,6 +105,14 @@ def test_only_container_nodes_get_the_settings_of_container_nodes() -> None:
     assert lab["containerd_host"]["swap"] == "keep"
 
 
+def test_an_emulated_control_plane_keeps_its_leases_longer() -> None:
+    slow = [row | {"emulated": True} for row in LAB_MACHINES]
+    file = LAB + "kubeadm: {patches: {etcd: {metadata: {}}}}\n"
+    patches = build(file, slow).variables["kubeadm_master_patches"]
+    assert set(patches) == {"kube-controller-manager00+json", "kube-scheduler00+json", "etcd"}
+    assert set(build(file, LAB_MACHINES).variables["kubeadm_master_patches"]) == {"etcd"}
+
+
 def test_patches_of_the_file_win_over_our_own_and_merge_with_them() -> None:
     text = LAB + "kubeadm: {kubelet: {maxPods: 50, featureGates: {Other: true}}, proxy: {conntrack: {maxPerCore: 1}}}\n"
     variables = build(text, LAB_MACHINES).variables
