@@ -21,12 +21,27 @@ EMULATED: Variables = {
     "kubesmith_ready_timeout": 2400,
     "kubesmith_patience": 5,  # by this much longer the checks wait
 }
-#: There the controller manager and the scheduler are too slow for their leases: they would lose them, and begin anew.
+#: An emulated control plane is too slow for kubeadm's own settings: leases are lost, etcd elects itself anew, and probes
+#: kill what only takes its time, which then begins at the beginning.
+PROBE = {"failureThreshold": 240, "timeoutSeconds": 60}
 LEASES = ("--leader-elect-lease-duration=120s", "--leader-elect-renew-deadline=100s", "--leader-elect-retry-period=10s")
-SLOW_PATCHES: Variables = {
-    f"{part}00+json": [{"op": "add", "path": "/spec/containers/0/command/-", "value": flag} for flag in LEASES]
-    for part in ("kube-controller-manager", "kube-scheduler")
+SLOWER = {
+    "etcd": ("--heartbeat-interval=1000", "--election-timeout=10000"),
+    "kube-apiserver": (),
+    "kube-controller-manager": LEASES,
+    "kube-scheduler": LEASES,
 }
+
+
+def _slower() -> Variables:
+    """Return the patches of kubeadm that make a control plane wait for an emulated processor."""
+    probes = {"livenessProbe": PROBE, "startupProbe": PROBE}
+    patches: Variables = {f"{part}00+strategic": {"spec": {"containers": [{"name": part} | probes]}} for part in SLOWER}
+    for part, flags in SLOWER.items():
+        if flags:
+            path = "/spec/containers/0/command/-"
+            patches[f"{part}00+json"] = [{"op": "add", "path": path, "value": flag} for flag in flags]
+    return patches
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ def build(
     }
     variables = _everywhere(spec, state, bundle, container, addresses)
     if emulated:
-        variables |= EMULATED | {"kubeadm_master_patches": SLOW_PATCHES | spec.kubeadm.patches}
+        variables |= EMULATED | {"kubeadm_master_patches": _slower() | spec.kubeadm.patches}
     return Inventory(variables, hosts, groups)
 
 

@@ -105,11 +105,17 @@ def test_only_container_nodes_get_the_settings_of_container_nodes() -> None:
     assert lab["containerd_host"]["swap"] == "keep"
 
 
-def test_an_emulated_control_plane_keeps_its_leases_longer() -> None:
+def test_an_emulated_control_plane_gets_time() -> None:
     slow = [row | {"emulated": True} for row in LAB_MACHINES]
     file = LAB + "kubeadm: {patches: {etcd: {metadata: {}}}}\n"
     patches = build(file, slow).variables["kubeadm_master_patches"]
-    assert set(patches) == {"kube-controller-manager00+json", "kube-scheduler00+json", "etcd"}
+    parts = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    flags = {f"{part}00+json" for part in parts if part != "kube-apiserver"}
+    assert set(patches) == flags | {f"{part}00+strategic" for part in parts} | {"etcd"}
+    for target, patch in patches.items():
+        assert spec.PATCH.fullmatch(target)
+        if target.endswith("+strategic"):
+            assert patch["spec"]["containers"][0]["livenessProbe"]["failureThreshold"] > 100
     assert set(build(file, LAB_MACHINES).variables["kubeadm_master_patches"]) == {"etcd"}
 
 
