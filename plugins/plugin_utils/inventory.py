@@ -21,8 +21,8 @@ EMULATED: Variables = {
     "kubesmith_ready_timeout": 2400,
     "kubesmith_patience": 5,  # by this much longer the checks wait
 }
-#: An emulated control plane is too slow for kubeadm's own settings: leases are lost, etcd elects itself anew, and probes
-#: kill what only takes its time, which then begins at the beginning.
+#: An emulated control plane is too slow for kubeadm's own settings: leases are lost, etcd elects itself anew, and
+#: probes kill what only takes its time, which then begins at the beginning.
 PROBE = {"failureThreshold": 240, "timeoutSeconds": 60}
 LEASES = ("--leader-elect-lease-duration=120s", "--leader-elect-renew-deadline=100s", "--leader-elect-retry-period=10s")
 SLOWER = {
