@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-machines: ## a lab rebooted, cut off and brought back by a snapshot; two pl
 
 test-airgap: ## a lab from one exported file, with no way out; and a private registry with a password
 	$(IN) $(NEEDS) python tests/run.py airgap
+
+test-lifecycle: ## a cluster's whole life on labs of its own: reset that leaves nothing, certificates renewed
+	$(IN) $(NEEDS) python tests/run.py lifecycle
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

@@ -26,7 +26,13 @@ from kubesmith.ui import Ui
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
 WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle", "box"}
-ENTERING = {"plan", "preflight", "verify", "gather"}  # verbs that enter machines; so does up, which looks for itself
+ENTERING = {
+    "plan",
+    "preflight",
+    "verify",
+    "gather",
+    "reset",
+}  # machines; so does up, which looks for itself
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 NOT_OURS = {
     errno.EACCES,
@@ -50,6 +56,8 @@ VERBS = {
     "ssh": "open a shell on a node: ssh NODE [COMMAND…]",
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
+    "certs": "show when each certificate ends and whether it is in use; renew them",
+    "reset": "take the cluster off its machines, which stay and are as they were before it",
     "destroy": "remove the machines and everything that belongs to them",
     "snapshot": "save, restore, list or delete the state of all machines",
     "box": "build a Vagrant box from Debian's archive, where no box registry is reached",
@@ -106,6 +114,12 @@ def parser() -> argparse.ArgumentParser:
     made["up"].add_argument("--headless", action="store_true", help="open no window for machines; none ever has one")
     made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
+    made["certs"].add_argument("action", nargs="?", choices=("renew",), help="make new ones and put them to use")
+    made["certs"].add_argument(
+        "--within", type=_days, default=30.0, metavar="DAYS", help="end with 1 if one ends by then (30)"
+    )
+    made["certs"].add_argument("--check", action="store_true", help="renew: change nothing, show what would be done")
+    made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
@@ -149,6 +163,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     return _number(text, float, 86400.0, "seconds")
+
+
+def _days(text: str) -> float:
+    return _number(text, float, 36500.0, "days")
 
 
 def _count(text: str) -> int:
@@ -206,7 +224,20 @@ def dispatch(given: argparse.Namespace) -> int:
     # A file with mistakes is told before anything that takes time is loaded.
     work = None if given.verb in WITHOUT_CLUSTER else job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
-    from kubesmith.commands import files, gather, machines, plan, preflight, snapshot, status, up, verify, wait  # noqa: PLC0415
+    from kubesmith.commands import (  # noqa: PLC0415
+        certs,
+        files,
+        gather,
+        machines,
+        plan,
+        preflight,
+        reset,
+        snapshot,
+        status,
+        up,
+        verify,
+        wait,
+    )
 
     if given.verb == "completion":
         print(completion.script(parser(), given.shell))
@@ -236,6 +267,8 @@ def dispatch(given: argparse.Namespace) -> int:
         "ssh": lambda: machines.ssh(work, given.arguments),
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),
+        "certs": lambda: certs.run(work, given.action, within=given.within, check=given.check),
+        "reset": lambda: reset.run(work, check=given.check),
         "destroy": lambda: machines.destroy(work),
         "snapshot": lambda: snapshot.run(work, given.action, given.name),
     }

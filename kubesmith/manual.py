@@ -66,6 +66,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("kubectl -i metal logs -n kube-system ds/calico-node", ""),
     ),
     "down": (("down", "the machines keep their disks"),),
+    "certs": (
+        ("certs", "ends with 1 if one ends within 30 days, or is not in use"),
+        ("certs --within 90 --json", "for monitoring"),
+        ("certs renew", "new ones, and every program works with them"),
+    ),
+    "reset": (
+        ("reset", "asks for the cluster's name"),
+        ("reset --check", "by node: what would be removed and put back"),
+        ("reset -i metal --yes", "for scripts"),
+    ),
     "destroy": (
         ("destroy", "a lab goes without a question"),
         ("destroy -i vagrant --yes", "others ask, unless told"),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
@@ -22,6 +23,11 @@ def default_sysctls(modules: Container[str]) -> dict[str, str]:
 def fstab_without_swap(text: str) -> str:
     """Return ``text`` of /etc/fstab with each swap line turned into a comment."""
     return "".join("# swap off: " + line if _is_swap(line) else line for line in text.splitlines(keepends=True))
+
+
+def fstab_with_swap(text: str) -> str:
+    """Return ``text`` of /etc/fstab with the swap lines that ``fstab_without_swap`` turned off."""
+    return re.sub(r"^# swap off: ", "", text, flags=re.MULTILINE)
 
 
 def _is_swap(line: str) -> bool:
@@ -66,6 +72,12 @@ def hosts_text(text: str, hosts: Mapping[str, str]) -> str:
         kept.pop()
     block = [BEGIN, *(f"{address}\t{name}" for name, address in hosts.items()), END] if hosts else []
     return "\n".join(kept + block) + "\n" if kept or block else ""
+
+
+def block(text: str) -> dict[str, str]:
+    """Return {name: address} of our block in the text of /etc/hosts, empty where there is none."""
+    inside = text.partition(BEGIN + "\n")[2].partition(END)[0]
+    return {name: address for address, name in (line.split() for line in inside.splitlines())}
 
 
 def _outside_block(lines: Iterable[str]) -> Iterator[str]:

@@ -73,7 +73,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import bundle, files
+from ansible_collections.kubesmith.cluster.plugins.module_utils import before, bundle, files
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock
 
 
@@ -137,6 +137,7 @@ def work(wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return answer
     if missing:
         return {"changed": False, "missing": missing}
+    before.note([row["install"] for row, _state in todo])
     for row, _state in todo:
         install(row, sources[row["path"]], wanted["incoming"])
     return answer

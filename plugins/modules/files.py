@@ -78,7 +78,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files
+from ansible_collections.kubesmith.cluster.plugins.module_utils import before, files
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, run
 
 
@@ -132,6 +132,7 @@ def main() -> None:
         for row in rows:
             validate(row, module.check_mode)
         if not module.check_mode:
+            before.note([row["path"] for row in rows])
             for row in rows:
                 files.put(row["path"], row["content"], int(row["mode"], 8))
             for path in gone:

@@ -72,7 +72,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, host
+from ansible_collections.kubesmith.cluster.plugins.module_utils import before, files, host
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, must, run
 
 FSTAB = "/etc/fstab"
@@ -183,6 +183,9 @@ def main() -> None:
         sysctls = host.default_sysctls(wanted["modules"])
     todo = Preparation(module.check_mode)
     try:
+        if not module.check_mode:
+            units = swap_units() if wanted["swap"] == "disable" else []
+            before.note([FSTAB, HOSTS, MODULES_LOAD, SYSCTL], sysctls, units)
         if wanted["swap"] == "disable":
             todo.swap()
         todo.modules(wanted["modules"])

@@ -177,6 +177,12 @@ def machines(_folder: Path) -> Iterator[Step]:
     yield Step("machines", tests, skip=_no_nodes(), limit=3600, count=pytest_counts)
 
 
+def lifecycle(_folder: Path) -> Iterator[Step]:
+    """Yield the tests of a cluster's whole life, each on labs of its own; long, so only run when named."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/lifecycle")
+    yield Step("lifecycle", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -194,7 +200,7 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"fuzz", "faults", "vagrant", "airgap", "machines"}  # not part of `make test`
+LONG = {"fuzz", "faults", "vagrant", "airgap", "machines", "lifecycle"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
@@ -206,4 +212,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "vagrant": vagrant,
     "airgap": airgap,
     "machines": machines,
+    "lifecycle": lifecycle,
 }

@@ -1,0 +1,107 @@
+"""`reset` leaves nothing behind, and nothing of the host's own goes with it: two manifests of each node are equal.
+
+KUBESMITH_ROUNDS says how often the cluster is made and reset, once by default.
+"""
+
+import difflib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lifecycle.lab import made
+
+NODES = ("cp1", "w1")
+MANIFEST = (Path(__file__).parent / "machine.py").read_text()
+# What a careful administrator may have, as near as possible to what a cluster brings.
+OWN = """
+nft -f - <<'END'
+table inet own {
+  counter seen { }
+  chain in { type filter hook input priority 5; policy accept; tcp dport 9999 counter drop comment "own" }
+}
+END
+iptables-nft -A INPUT -p tcp --dport 9998 -m comment --comment "own rule" -j DROP
+iptables-nft -N KUBE-OWN
+iptables-nft -A KUBE-OWN -p tcp --dport 9997 -j RETURN
+iptables-nft -A FORWARD -j KUBE-OWN
+iptables-legacy -A INPUT -p tcp --dport 9996 -j DROP
+ipset create own hash:ip
+mkdir -p /opt/cni/bin
+echo own >/opt/cni/bin/own
+echo mine >/opt/cni/bin/bridge
+chmod 755 /opt/cni/bin/*
+echo 'net.ipv4.ip_forward = 0' >/etc/sysctl.d/50-own.conf
+sysctl -qw net.ipv4.ip_forward=0
+echo "127.0.1.1 $(hostname) own-name" >>/etc/hosts
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    yield from made(tmp_path_factory.mktemp("reset"), "lifecycle-reset")
+
+
+@pytest.fixture(scope="module")
+def before(lab):
+    """The nodes' manifests before there was a cluster."""
+    for node in NODES:
+        lab.on(node, OWN)
+    return {node: manifest(lab, node) for node in NODES}
+
+
+def manifest(lab, node):
+    return lab.on(node, MANIFEST, "python3 -").splitlines()
+
+
+def differences(lab, before):
+    """Return what is not as before on each node."""
+    return {
+        node: rows
+        for node in NODES
+        for rows in [[row for row in difflib.ndiff(before[node], manifest(lab, node)) if row[0] in "-+"]]
+        if rows
+    }
+
+
+def test_a_cluster_leaves_nothing(lab, before):
+    for number in range(int(os.environ.get("KUBESMITH_ROUNDS", "1"))):
+        began = time.monotonic()
+        lab.must("up", "--only", "converge")
+        built = time.monotonic()
+        assert differences(lab, before), "a cluster that changes nothing on a node is none"
+        asked = time.monotonic()
+        lab.must("reset", "--yes")
+        ended = time.monotonic()
+        print(f"round {number + 1}: up {built - began:.1f} s, reset {ended - asked:.1f} s", flush=True)
+        assert differences(lab, before) == {}
+        assert not (lab.state / "kubeconfig").exists()
+
+
+def test_a_second_reset_finds_nothing(lab, before):
+    code, answer = lab.json("reset", "--yes")
+    assert (code, answer["nodes"]) == (0, {node: [] for node in NODES})
+    assert differences(lab, before) == {}
+
+
+def test_without_the_name_nothing_is_reset(lab):
+    done = lab.run("reset")
+    assert (done.returncode, "--yes" in done.stdout) == (2, True), done.stdout
+
+
+def test_an_interrupted_build_is_taken_off_too(lab, before):
+    lab.must("up", "--only", "runtime")
+    code, answer = lab.json("reset", "--check")
+    assert code == 0
+    assert all(any("containerd" in action for action in actions) for actions in answer["nodes"].values())
+    lab.must("reset", "--yes")
+    assert differences(lab, before) == {}
+
+
+def test_the_cluster_can_be_made_again_and_check_mode_leaves_it(lab, before):
+    lab.must("up")
+    lab.must("reset", "--check")
+    lab.must("verify")
+    lab.must("reset", "--yes")
+    assert differences(lab, before) == {}
