@@ -15,17 +15,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, firewall, host, kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, firewall, host, kubeadm, systemd
 
 FOLDER = "var/lib/kubesmith/before"
 #: Where a cluster's programs keep what they write while they run.
 FOLDERS = (
     *("/etc/cni", "/etc/cni/net.d", "/etc/containerd", "/etc/kubernetes", "/opt/cni", "/opt/cni/bin"),
     *("/opt/containerd", "/root/.kube", "/run/calico", "/run/containerd", "/run/kubernetes", "/run/netns"),
-    *("/run/nodeagent", "/usr/libexec/kubernetes", "/var/lib/calico", "/var/lib/cni", "/var/lib/containerd"),
+    *(
+        "/run/nodeagent",
+        "/run/nri",
+        "/usr/libexec/kubernetes",
+        "/var/lib/calico",
+        "/var/lib/cni",
+        "/var/lib/containerd",
+    ),
     *("/var/lib/etcd", "/var/lib/kubelet", "/var/lib/kubesmith", "/var/log/calico", "/var/log/containers"),
     *("/var/log/kubernetes", "/var/log/pods"),
 )
+#: What is made in passing, as a lock or where something is to be mounted: taken away if it was not there, and is empty.
+PASSING_FILES = ("/run/xtables.lock",)
+PASSING_FOLDERS = ("/lib/modules",)
+ONLINE = "network-online.target"  # containerd's unit asks for it
 #: What the kubelet, kube-proxy and Calico set by themselves.
 SYSCTLS = (
     *("kernel.keys.root_maxbytes", "kernel.keys.root_maxkeys", "kernel.panic", "kernel.panic_on_oops"),
@@ -81,8 +92,10 @@ def machine(root: str = "/") -> Record:
         _note_sysctl(values, key, root)
     return {
         "folders": {path: names(path, root) for path in FOLDERS},
-        "files": {},
-        "parents": [],
+        "modes": {path: mode for path in FOLDERS for mode in [files.mode_of(root + path)] if mode is not None},
+        "files": {path: None for path in PASSING_FILES if not Path(root + path).exists()},
+        "parents": [path for path in PASSING_FOLDERS if not Path(root + path).exists()],
+        "online": systemd.properties(ONLINE)["ActiveState"],
         "sysctls": values,
         "modules": loaded_modules(),
         "swaps": host.active_swaps(files.read("/proc/swaps") or ""),
@@ -98,8 +111,10 @@ def unknown(programs: Iterable[str]) -> Record:
     shared = ("/root/.kube", "/run/netns", "/opt/cni", "/opt/cni/bin", "/var/lib/kubesmith")
     return {
         "folders": {path: None for path in FOLDERS if path not in shared},
+        "modes": {},
         "files": dict.fromkeys(programs),
         "parents": [],
+        "online": "active",
         "sysctls": {},
         "modules": loaded_modules(),
         "swaps": [],

@@ -204,6 +204,10 @@ class Reset:
             if new:
                 self.do(f"empty {path}", partial(remove, *(f"{path}/{name}" for name in new)))
 
+        for path, mode in self.was["modes"].items():
+            if files.mode_of(path) not in (mode, None):
+                self.do(f"{path}: mode {mode:04o}", partial(Path(path).chmod, mode))
+
     def own_files(self) -> None:
         """Give every file that was installed or changed what it had, or nothing."""
         changed = []
@@ -220,6 +224,8 @@ class Reset:
         if changed:
             must(["systemctl", "daemon-reload"], timeout=60)
             run(["systemctl", "reset-failed", *UNITS], timeout=30)
+            if self.was["online"] == "inactive":
+                run(["systemctl", "stop", before.ONLINE], timeout=30)
 
     def file(self, path: str, was: Any) -> bool:
         """Put a file back; return whether it was another."""
@@ -255,7 +261,7 @@ class Reset:
     def kernel(self) -> None:
         """Give sysctls the values that they had."""
         for key, value in self.was["sysctls"].items():
-            if self.shared_kernel and not key.startswith("net."):
+            if self.shared_kernel and not (key.startswith("net.") or stands_in(key)):
                 continue
             live = files.read(host.sysctl_path(key))
             if live is not None and not host.same_value(live, value):
@@ -298,6 +304,12 @@ def remove(*paths: str) -> None:
         else:
             with contextlib.suppress(OSError):
                 files.remove(path)
+
+
+def stands_in(key: str) -> bool:
+    """Tell whether a container has a file of its own in the place of a sysctl of the whole kernel."""
+    path = Path(host.sysctl_path(key))
+    return path.exists() and path.stat().st_dev != Path("/proc/sys").stat().st_dev
 
 
 def noted() -> Any:

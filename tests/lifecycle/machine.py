@@ -11,7 +11,7 @@ from pathlib import Path
 CHANGING = (
     *("/dev", "/proc", "/sys", "/run/log", "/run/systemd", "/run/user", "/run/utmp", "/run/motd.dynamic"),
     *("/var/log/journal", "/var/log/wtmp", "/var/log/lastlog", "/var/log/btmp", "/var/lib/systemd", "/root/.ansible"),
-    *("/run/sudo", "/run/dbus", "/run/sshd", "/var/lib/kubesmith/bundles", "/run/blkid"),
+    *("/run/sudo", "/run/dbus", "/run/sshd", "/var/lib/kubesmith/bundles", "/run/blkid", "/run/kubesmith"),
 )
 # Counters and caches of the kernel; what is not of the network is shared by all containers of this machine.
 COUNTING = re.compile(
@@ -40,7 +40,9 @@ def files():
 
 
 def sysctls():
-    for path in sorted(Path("/proc/sys/net").rglob("*")):
+    # Of the whole kernel's, a lab node has some of its own.
+    own = [Path("/proc/sys", *path.name.split(".")) for path in Path("/run/kubesmith").glob("*.*")]
+    for path in [*sorted(own), *sorted(Path("/proc/sys/net").rglob("*"))]:
         try:
             if path.is_file() and not COUNTING.search(str(path)):
                 yield f"sysctl {path} {path.read_text().strip()}"
