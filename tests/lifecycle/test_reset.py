@@ -19,7 +19,10 @@ OWN = """
 nft -f - <<'END'
 table inet own {
   counter seen { }
-  chain in { type filter hook input priority 5; policy accept; tcp dport 9999 counter drop comment "own" }
+  chain in {
+    type filter hook input priority 5; policy accept;
+    tcp dport 9999 counter drop comment "own"
+  }
 }
 END
 iptables-nft -A INPUT -p tcp --dport 9998 -m comment --comment "own rule" -j DROP
