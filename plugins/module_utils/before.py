@@ -121,7 +121,7 @@ def unknown(programs: Iterable[str]) -> Record:
         "swap_units": [],
         "mounts": [],
         "links": [],
-        "firewall": {"chains": {}, "tables": firewall.look()["tables"], "sets": []},
+        "firewall": {"chains": {}, "tables": firewall.tables(), "hooks": firewall.hooks(), "sets": []},
     }
 
 

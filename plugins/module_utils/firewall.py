@@ -24,10 +24,13 @@ Saved = dict[str, dict[str, list[str]]]
 
 
 def look() -> dict[str, Any]:
-    """Return {chains: {tool: {table: [chain]}}, tables: [family name], sets: [name]} of this machine."""
+    """Return what there is on this machine.
+
+    That is chains ({tool: {table: [chain]}}), tables ([family name]), hooks ([family table chain]) and sets ([name]).
+    """
     saved = {tool: parse(text) for tool, text in save().items()}
     chains = {tool: {table: list(rows) for table, rows in found.items()} for tool, found in saved.items()}
-    return {"chains": chains, "tables": tables(), "sets": sets()}
+    return {"chains": chains, "tables": tables(), "hooks": hooks(), "sets": sets()}
 
 
 def save() -> dict[str, str]:
@@ -91,6 +94,29 @@ def tables() -> list[str]:
     return sorted(line[6:].strip() for line in said.out.splitlines() if line.startswith("table "))
 
 
+def hooks() -> list[str]:
+    """Return the chains in iptables' tables of nftables as ``family table chain``."""
+    found, table = [], ""
+    for line in run(["nft", "list", "chains"], timeout=30).out.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = " ".join(words[1:3])
+        elif words[:1] == ["chain"] and _of_iptables(table):
+            found.append(f"{table} {words[1]}")
+    return found
+
+
+def unused(before: Container[str], now: Iterable[str]) -> list[str]:
+    """Return those of iptables' own chains that were not there before and let everything pass: a rule brought them."""
+    new = [name for name in now if name not in before and name.split()[2].isupper()]
+    return [name for name in new if is_empty(_said(["nft", "list", "chain", *name.split()]))]
+
+
+def delete_chain(name: str) -> None:
+    """Delete a chain of nftables."""
+    must(["nft", "delete", "chain", *name.split()], timeout=30)
+
+
 def superfluous(before: Container[str], now: Iterable[str]) -> list[str]:
     """Return tables that are ours, and those of iptables in which nothing is left and which were not there before."""
     ours = [name for name in now if name not in before]
@@ -104,7 +130,11 @@ def _of_iptables(name: str) -> bool:
 
 def listing(table: str) -> Optional[str]:
     """Return what nft lists of a table, None where it cannot."""
-    said = run(["nft", "list", "table", *table.split()], timeout=30)
+    return _said(["nft", "list", "table", *table.split()])
+
+
+def _said(command: list[str]) -> Optional[str]:
+    said = run(command, timeout=30)
     return said.out if said.rc == 0 else None
 
 

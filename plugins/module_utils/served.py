@@ -37,7 +37,8 @@ USERS = {
     "/var/lib/kubelet/pki/kubelet.crt": "kubelet",
     **dict.fromkeys(KUBELET, "kubelet"),
 }
-RELOADED = frozenset(KUBELET)  # the kubelet changes these itself, and works with the new one at once
+# The kubelet writes these itself while it runs, and works with them at once.
+RELOADED = frozenset((*KUBELET, "/etc/kubernetes/kubelet.conf"))
 SECONDS = 5
 Row = dict[str, Any]
 

@@ -184,6 +184,8 @@ class Reset:
                 self.do(f"{tool}: remove {count} chain(s)", partial(firewall.carry_out, tool, script))
         for table in firewall.superfluous(was["tables"], firewall.tables()):
             self.do(f"delete the nftables table {table}", partial(firewall.delete_table, table))
+        for chain in firewall.unused(was["hooks"], firewall.hooks()):
+            self.do(f"delete the empty chain {chain}", partial(firewall.delete_chain, chain))
         for name in firewall.sets():
             if firewall.SETS.match(name) and name not in was["sets"]:
                 self.do(f"destroy the set {name}", partial(run, ["ipset", "destroy", name], timeout=30))
