@@ -25,13 +25,7 @@ def make(
     if spec.provider == "podman":
         cidr = spec.network.nodes
         return PodmanProvider(
-            spec.cluster.name,
-            wanted,
-            node_cidr=cidr,
-            avoid=avoid,
-            bundle=bundle,
-            dual_stack=spec.dual_stack,
-            debian=spec.podman.debian,
+            spec.cluster.name, wanted, node_cidr=cidr, avoid=avoid, bundle=bundle, dual_stack=spec.dual_stack
         )
     if spec.provider == "ssh":
         return ExistingProvider(spec)

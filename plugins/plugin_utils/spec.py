@@ -360,12 +360,6 @@ class Vagrant(Part):
     )
 
 
-class Podman(Part):
-    """The containers that provider podman makes as nodes."""
-
-    debian: Literal[12, 13] = Field(12, description="Debian release of the nodes, chosen when they are made.")
-
-
 class Kubeadm(Part):
     """Settings handed to kubeadm's configuration as they are."""
 
@@ -405,7 +399,6 @@ class Spec(Part):
     features: Features = Field(default_factory=Features)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
     vagrant: Vagrant = Field(default_factory=Vagrant)
-    podman: Podman = Field(default_factory=Podman)
 
     @property
     def dual_stack(self) -> bool:

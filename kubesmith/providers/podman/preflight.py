@@ -29,17 +29,11 @@ INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 def check(
-    lab: Lab,
-    wanted: Sequence[Wanted],
-    node_cidr: IPv4Network | None,
-    avoid: Sequence[IPv4Network],
-    bundles: Path,
-    *,
-    image: NodeImage,
+    lab: Lab, wanted: Sequence[Wanted], node_cidr: IPv4Network | None, avoid: Sequence[IPv4Network], bundles: Path
 ) -> None:
     """Raise InputError for the first thing that would stop these nodes from being made."""
     _tools()
-    image.check()
+    NodeImage().check()
     containers, volumes, networks = (
         podman_json("ps", "--all"),
         podman_json("volume", "ls"),
@@ -58,7 +52,7 @@ def check(
     starting = [node for node in wanted if node.name not in {c.node for c in found if c.running}]
     _memory(starting)
     _inotify(starting)
-    _disk([node for node in wanted if node.name not in {c.node for c in found}], image)
+    _disk([node for node in wanted if node.name not in {c.node for c in found}])
 
 
 def _tools() -> None:
@@ -166,11 +160,11 @@ def _free_inotify(most: int) -> int:
     return len(granted)
 
 
-def _disk(new: Sequence[Wanted], image: NodeImage) -> None:
+def _disk(new: Sequence[Wanted]) -> None:
     if not new:
         return
     folder = podman("info", "--format={{.Store.GraphRoot}}").strip()
-    needed = sum(DISK[node.role] for node in new) + (0 if image.present() else DISK_FOR_IMAGE)
+    needed = sum(DISK[node.role] for node in new) + (0 if NodeImage().present() else DISK_FOR_IMAGE)
     free = shutil.disk_usage(folder).free // 2**20
     if needed > free:
         raise InputError(

@@ -7,8 +7,7 @@ import json
 import stat
 from pathlib import Path
 
-#: Debian's releases that nodes can be made of, and what its archive calls them.
-SUITES = {12: "bookworm", 13: "trixie"}
+SUITE = "bookworm"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FILES = Path(__file__).parent / "files"
 #: The first process of a node, see files/usr/local/sbin/kubesmith-node.
@@ -79,11 +78,11 @@ def files() -> dict[str, bytes]:
     return {str(path.relative_to(FILES)): path.read_bytes() for path in found}
 
 
-def digest(architecture: str, suite: str = SUITES[12]) -> str:
+def digest(architecture: str) -> str:
     """Return the 16 hexadecimal digits that name the image made by this recipe for ``architecture`` (``amd64``)."""
     content = {
         "architecture": architecture,
-        "suite": suite,
+        "suite": SUITE,
         "packages": PACKAGES,
         "masked": MASKED,
         "dropped": DROPPED,
