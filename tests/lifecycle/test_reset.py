@@ -60,12 +60,9 @@ def manifest(lab, node):
 
 def differences(lab, before):
     """Return what is not as before on each node."""
-    return {
-        node: rows
-        for node in NODES
-        for rows in [[row for row in difflib.ndiff(before[node], manifest(lab, node)) if row[0] in "-+"]]
-        if rows
-    }
+    now = {node: manifest(lab, node) for node in NODES}
+    rows = {node: list(difflib.unified_diff(before[node], now[node], lineterm="", n=0)) for node in NODES}
+    return {node: found for node, found in rows.items() if found}
 
 
 def test_a_cluster_leaves_nothing(lab, before):
