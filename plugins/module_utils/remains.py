@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils import before, files, survey_traces
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kubeadm import KUBECTL
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import must, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, must, run
 
 SHIM = "/usr/local/bin/containerd-shim-runc-v2"
 LINKS = re.compile(r"(cali|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|tunl0|kube-ipvs0|nodelocaldns)")
@@ -93,7 +93,9 @@ def links(was: Container[str]) -> list[str]:
 def remove_link(name: str) -> None:
     """Remove an interface; ``tunl0``, which stays as long as its module, loses its addresses."""
     if name != "tunl0":
-        must(["ip", "link", "delete", name], timeout=30)
+        result = run(["ip", "link", "delete", name], timeout=30)
+        if result.rc != 0 and name in before.links():  # else it went meanwhile, with its other end
+            raise CommandError(f"ip link delete {name}: {result.said}")
         return
     run(["ip", "link", "set", name, "down"], timeout=30)
     run(["ip", "address", "flush", "dev", name], timeout=30)
