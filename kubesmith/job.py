@@ -15,11 +15,11 @@ from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory as builder
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.own_networks import own_networks
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
 
 from kubesmith import machines, ordinary, paths
 from kubesmith.errors import InputError
-from kubesmith.own_networks import own_networks
 from kubesmith.providers import make
 from kubesmith.providers.base import Provider, Wanted
 from kubesmith.providers.existing import SOCKETS, ExistingProvider
@@ -73,7 +73,7 @@ class Job:
 
     def provider(self) -> Provider:
         """Return the provider of this cluster's machines."""
-        wanted = [Wanted(node.name, node.role) for node in self.spec.machines()]
+        wanted = [Wanted(node.name, node.role, node.address or "") for node in self.spec.machines()]
         network = self.spec.network
         return make(
             self.spec,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import MAX_BYTES
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.own_networks import own_networks
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import LABEL, Spec
 
 from kubesmith import paths
@@ -50,7 +51,7 @@ def read(file: Path) -> Listed:
     variables = {host: _unwrapped(own) for host, own in listing.get("_meta", {}).get("hostvars", {}).items()}
     groups = {name: _members(listing, name) for name in (ordinary.PLANES, ordinary.WORKERS)}
     text = file.read_text(errors="replace")
-    spec = ordinary.check(groups, variables, str(file), text=text, name=name_of(file))
+    spec = ordinary.check(groups, variables, str(file), text=text, name=name_of(file), own=own_networks())
     if spec is None:
         raise InputError(
             f"{file}: its settings cannot be checked before they are worked out",

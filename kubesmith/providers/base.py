@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One machine that the spec asks for: its name, and its role (``control-plane`` or ``worker``)."""
+    """One machine that the spec asks for: its name, its role (``control-plane`` or ``worker``), its address if said."""
 
     name: str
     role: str
+    address: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 
 try:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ordinary
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils.own_networks import own_networks
 except ImportError as error:  # pydantic is absent; ansible-doc must still be able to load this file
     MISSING: ImportError | None = error
 else:
@@ -40,7 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         lacking = {host: ordinary.lacking(host, role, hosts[host]) for host, role in nodes}
         if not any(own.get("ansible_host", "").endswith(".not-made.invalid") for own in hosts.values()):
             try:
-                ordinary.check(groups, hosts, "the inventory", name=_name(variables))
+                ordinary.check(groups, hosts, "the inventory", name=_name(variables), own=own_networks())
             except SpecError as error:
                 # The first line is the first problem: some outputs show no more.
                 raise AnsibleActionFail(f"{error}\n{len(error.problems)} problem(s) in all") from error

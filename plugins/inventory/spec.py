@@ -48,12 +48,14 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 try:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory as builder
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils.own_networks import own_networks
 except ImportError as error:  # pydantic is absent; ansible-doc must still be able to load this file
     MISSING: ImportError | None = error
 else:
     MISSING = None
 
 PLUGIN = re.compile(rb"^plugin\s*:\s*[\"']?kubesmith\.cluster\.spec\b", re.MULTILINE)
+MOST = 2**23  # more than a cluster file may have; that it has too much is told when it is read
 TOP_LEVEL = re.compile(rb"^(cluster|provider|nodes|workers)\s*:", re.MULTILINE)
 
 
@@ -66,7 +68,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         """Tell whether ``path`` looks like a cluster file."""
         if not super().verify_file(path) or not path.endswith((".yml", ".yaml")):
             return False
-        text = Path(path).read_bytes()
+        with Path(path).open("rb") as content:
+            text = content.read(MOST)
         # "cluster" alone could be a group of an ordinary inventory.
         return bool(PLUGIN.search(text)) or {b"cluster"} < set(TOP_LEVEL.findall(text))
 
@@ -76,7 +79,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         if MISSING:
             self._refuse(str(MISSING))
         try:
-            spec = spec_module.read(Path(path))
+            spec = spec_module.read(Path(path), own_networks())
         except SpecError as error:
             self._refuse(f"the cluster file has {len(error.problems)} problem(s):\n{error}")
         state = places.state(spec.cluster.name)

@@ -226,7 +226,7 @@ def parse(text: bytes, file: str) -> Document:
     ``file`` is only for messages. Source of the scalar rules: YAML 1.2.2, section 10.3.
     """
     if len(text) > MAX_BYTES:
-        raise SpecError(file, [Problem(0, 0, (), f"has {len(text)} bytes, the most is {MAX_BYTES}", "split it")])
+        raise SpecError(file, [Problem(0, 0, (), f"has more than {MAX_BYTES} bytes, which is the most", "split it")])
     builder = _Builder()
     try:
         documents = 0

@@ -57,18 +57,25 @@ Variables = Mapping[str, Mapping[str, Any]]
 
 
 def check(
-    groups: Groups, variables: Variables, file: str, *, text: str = "", name: str = "kubernetes"
+    groups: Groups,
+    variables: Variables,
+    file: str,
+    *,
+    text: str = "",
+    name: str = "kubernetes",
+    own: Mapping[str, ipaddress.IPv4Network] | None = None,
 ) -> spec.Spec | None:
     """Return the Spec of an inventory, None if only a run can tell; raise SpecError with every problem in it.
 
     ``groups`` are the hosts of the two groups, ``variables`` those of each host, group variables included; ``text`` is
-    the inventory's file, in which problems are placed; ``name`` is the cluster's if no variable says it.
+    the inventory's file, in which problems are placed; ``name`` is the cluster's if no variable says it; ``own`` are
+    this machine's networks by interface, where they are known.
     """
     problems = list(_twice(text, file))
     data, names = translated(groups, variables, name)
     made: spec.Spec | None = None
     try:
-        made = spec.check(load.Document(data, {}), file)
+        made = spec.check(load.Document(data, {}), file, own)
     except SpecError as error:
         renamed = (_renamed(problem, names, data) for problem in error.problems)
         later = _unknown_shared(groups, variables)

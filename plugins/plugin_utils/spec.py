@@ -11,6 +11,7 @@ import itertools
 import re
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import Annotated, Any, Literal, Optional
 
@@ -22,7 +23,7 @@ except ImportError as error:  # the collection is installed, its Python requirem
     ) from error
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import rules
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import Document, parse
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import MAX_BYTES, Document, parse
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import (
     MOST_PROBLEMS,
     Path,
@@ -35,6 +36,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 VERSIONS = ("1.37.2",)  # Kubernetes versions that the bundle's recipes build, oldest first
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 HOST = re.compile(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
+NUMBERS = re.compile(
+    r"([^:]*\.)?\d+"
+)  # a name that ends in a number is none: it is meant as an address (RFC 1123, 2.1)
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 QUALIFIED = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -47,6 +51,12 @@ PATCH = re.compile(rf"({'|'.join(PATCHED)})[0-9a-zA-Z-]*(\+(?P<kind>strategic|me
 PATCH_RULE = f"a target is one of {', '.join(PATCHED)}, then, if wanted, +strategic, +merge or +json"
 OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+JUMP = re.compile(r"([^\s@,:]+@)?(?P<host>[-.A-Za-z0-9]+|\[[0-9A-Fa-f:]+\])(:(?P<port>\d{1,5}))?")
+TAKEN_NAMES = {
+    "all": "Ansible's group of all machines",
+    "ungrouped": "Ansible's group of machines without one",
+    "localhost": "every machine itself",
+}
 
 
 def _matching(pattern: re.Pattern[str], rule: str, longest: int = 253) -> AfterValidator:
@@ -62,9 +72,44 @@ def _matching(pattern: re.Pattern[str], rule: str, longest: int = 253) -> AfterV
 
 def _address(value: str) -> str:
     try:
-        return str(ipaddress.IPv4Address(value))
+        right = ipaddress.IPv4Address(value)
     except ValueError:
         raise ValueError("is not an IPv4 address such as 192.168.56.10") from None
+    return _of_a_machine(right)
+
+
+def _of_a_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address that a node can have; the kubelet refuses the others too (ValidateNodeIP)."""
+    kinds = {
+        "loopback": address.is_loopback,
+        "multicast": address.is_multicast,
+        "link-local": address.is_link_local,
+        "unspecified": address.is_unspecified,
+        "reserved": address.is_reserved,
+    }
+    for kind, yes in kinds.items():
+        if yes:
+            article = "an" if kind == "unspecified" else "a"
+            raise ValueError(f"is {article} {kind} address, at which no other machine reaches this one")
+    return str(address)
+
+
+def _host(value: str) -> str:
+    if NUMBERS.fullmatch(value) or ":" in value:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            raise ValueError("is not a host name or address") from None
+    return value
+
+
+def _jumps(value: str) -> str:
+    for jump in value.split(","):
+        found = JUMP.fullmatch(jump)
+        if not found or not 1 <= int(found["port"] or 22) <= 65535:
+            raise ValueError("is not a jump host as user@host:port")
+        _host(found["host"].strip("[]"))
+    return value
 
 
 def _network(value: str) -> str:
@@ -77,6 +122,8 @@ def _network(value: str) -> str:
         raise ValueError(rule) from None
     if ipaddress.IPv4Address(value.partition("/")[0]) != right.network_address:
         raise ValueError(f"has host bits set: the network is {right}")
+    if right.is_loopback or right.is_link_local or right.is_multicast or right.is_reserved:
+        raise ValueError("has addresses that do not leave a machine: take a private network such as 10.244.0.0/16")
     return str(right)
 
 
@@ -103,9 +150,10 @@ def _networks(value: str) -> str:
 
 def _address6(value: str) -> str:
     try:
-        return str(ipaddress.IPv6Address(value))
+        right = ipaddress.IPv6Address(value)
     except ValueError:
         raise ValueError("is not an IPv6 address such as fd00:56::10") from None
+    return _of_a_machine(right)
 
 
 def _version(value: str) -> str:
@@ -118,10 +166,19 @@ def _version(value: str) -> str:
     return newest[-1]
 
 
+def _free_name(value: str) -> str:
+    if value in TAKEN_NAMES:
+        raise ValueError(f"means something else already: {TAKEN_NAMES[value]}")
+    return value
+
+
 ClusterName = Annotated[str, _matching(LABEL, "is not a name: lower-case letters, digits and inner hyphens", 32)]
 NodeName = Annotated[
-    str, _matching(DOMAIN, "is not a host name: lower-case letters, digits, inner hyphens and dots", 63)
+    str,
+    _matching(DOMAIN, "is not a host name: lower-case letters, digits, inner hyphens and dots", 63),
+    AfterValidator(_free_name),
 ]
+Host = Annotated[str, _matching(HOST, "is not a host name or address"), AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_address)]
 NetworkCidr = Annotated[str, AfterValidator(_network)]
 Address6 = Annotated[str, AfterValidator(_address6)]
@@ -152,7 +209,7 @@ class Cluster(Part):
         validate_default=True,
         description="Kubernetes version, a minor (its newest patch), stable or latest.",
     )
-    endpoint: Optional[Annotated[str, _matching(HOST, "is not a host name or address")]] = Field(
+    endpoint: Optional[Host] = Field(
         None, description="Name or address by which the API server is reached; the first control plane's by default."
     )
 
@@ -171,9 +228,7 @@ class Node(Part):
     role: Literal["control-plane", "worker"] = Field("worker", description="What the node does in the cluster.")
     address: Optional[Address] = Field(None, description="Address that kubelet, API server and Calico use.")
     address6: Optional[Address6] = Field(None, description="IPv6 address of the node in a dual-stack cluster.")
-    host: Optional[Annotated[str, _matching(HOST, "is not a host name or address")]] = Field(
-        None, description="Where SSH reaches the machine, if not at its address."
-    )
+    host: Optional[Host] = Field(None, description="Where SSH reaches the machine, if not at its address.")
     port: Optional[Port] = Field(None, description="SSH port, if not the one of access.port.")
     user: Optional[Annotated[str, _matching(USER, "is not a user name")]] = Field(
         None, description="SSH user, if not the one of access.user."
@@ -309,8 +364,8 @@ class Access(Part):
     user: Annotated[str, _matching(USER, "is not a user name")] = Field("root", description="SSH user.")
     port: Port = Field(22, description="SSH port.")
     key: Optional[str] = Field(None, description="Path of the private key; SSH's own search by default.")
-    bastion: Optional[Annotated[str, _matching(re.compile(r"\S+"), "has white space")]] = Field(
-        None, description="Jump host, as user@host:port."
+    bastion: Optional[Annotated[str, AfterValidator(_jumps)]] = Field(
+        None, description="Jump host, as user@host:port; several with commas between them."
     )
     known_hosts: Optional[str] = Field(None, description="File with the machines' host keys; ~/.ssh/known_hosts.")
 
@@ -365,7 +420,7 @@ class Kubeadm(Part):
 
     kubelet: dict[str, Any] = Field(default_factory=dict, description="Merged into KubeletConfiguration.")
     proxy: dict[str, Any] = Field(default_factory=dict, description="Merged into KubeProxyConfiguration.")
-    cert_sans: tuple[Annotated[str, _matching(HOST, "is not a host name or address")], ...] = Field(
+    cert_sans: tuple[Host, ...] = Field(
         (), strict=False, description="Further names and addresses in the API server's certificate."
     )
     patches: Annotated[dict[str, Any], AfterValidator(_patches)] = Field(
@@ -424,7 +479,8 @@ def schema() -> dict[str, Any]:
 
 def read(file: File, own: Mapping[str, ipaddress.IPv4Network] | None = None) -> Spec:
     """Return the Spec in ``file``; raise SpecError with every problem, or OSError if it cannot be read."""
-    return check(parse(file.read_bytes(), str(file)), str(file), own)
+    with file.open("rb") as content:  # and no more than can be right: it may be endless
+        return check(parse(content.read(MAX_BYTES + 1), str(file)), str(file), own)
 
 
 def check(document: Document, file: str, own: Mapping[str, ipaddress.IPv4Network] | None = None) -> Spec:
@@ -440,44 +496,86 @@ def check(document: Document, file: str, own: Mapping[str, ipaddress.IPv4Network
         raise SpecError(
             file, [*document.repeated, Problem(1, 1, (), f"is {shown(data)}, not a mapping", "begin with 'cluster:'")]
         )
-    problems = list(document.repeated)
-    spec = _validated(data, document, problems)
+    found = _Found(document, list(document.repeated))
+    spec = _validated(data, found)
     if spec is not None:
-        wrong = {problem.path for problem in problems}
-        wrong |= {_meant(path) for path in wrong}
         for path, message, hint in itertools.chain(rules.broken(spec), rules.own_apart(spec, own or {})):
-            if len(problems) >= MOST_PROBLEMS:
-                break
-            if not _explained(path, wrong):
-                problems.append(Problem(*document.position(path), path, message, hint))
-    if problems or spec is None:
-        raise SpecError(file, problems)
+            if not _explained(path, found.wrong):
+                found.add(path, message, hint)
+    if found.problems or spec is None:
+        raise SpecError(file, found.problems)
     return spec
 
 
-def _validated(data: dict[str, Any], document: Document, problems: list[Problem]) -> Spec | None:
+@dataclass
+class _Found:
+    """What is wrong so far. A setting whose misspelt name can only mean one is judged as that one.
+
+    ``wrong`` are paths by the right names; ``written`` leads from those to what stands in the file.
+    """
+
+    document: Document
+    problems: list[Problem]
+    wrong: set[Path] = field(default_factory=set)
+    written: dict[Path, Path] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there are more problems already than anybody reads."""
+        return len(self.problems) >= MOST_PROBLEMS
+
+    def as_written(self, path: Path) -> Path:
+        """Return ``path`` as the file has it."""
+        for length in range(len(path), 0, -1) if self.written else ():
+            if path[:length] in self.written:
+                return (*self.written[path[:length]], *path[length:])
+        return path
+
+    def add(self, path: Path, message: str, hint: str) -> None:
+        """Note a problem of the setting that is rightly called ``path``."""
+        if not self.full:
+            there = self.as_written(path)
+            self.problems.append(Problem(*self.document.position(there), there, message, hint))
+
+
+ROUNDS = 8  # each may find the right name of settings one level deeper; there are five levels
+
+
+def _validated(data: dict[str, Any], found: _Found) -> Spec | None:
     """Validate; note each problem and take its value out, until the rest is valid (or nothing more can go)."""
-    seen: set[Path] = set()
-    for _round in range(3):
+    for _round in range(ROUNDS):
         try:
             return Spec.model_validate(data)
         except pydantic.ValidationError as error:
-            for detail in error.errors(include_url=False):
+            details = error.errors(include_url=False)
+            for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
                 path = _path(detail["loc"])
-                if path not in seen and len(problems) < MOST_PROBLEMS:
-                    problems.append(_problem(detail, path, document))
-                seen.add(path)
+                if detail["type"] == "missing" and path in found.written:
+                    continue  # it has just got its right name
+                # A value that does not even have the type of the setting shows that another one was meant.
+                if path not in found.wrong and not (path in found.written and detail["type"] in KINDS):
+                    found.add(path, *_sentence(detail, path))
+                if detail["type"] == "extra_forbidden" and _renamed(data, path, found):
+                    continue
+                found.wrong.add(path)
                 _take_out(data, path, missing=detail["type"] == "missing")
     return None
 
 
-def _meant(path: Path) -> Path:
-    """Return the path that a misspelt one stands for, so that "adress" is not also told as a missing address."""
+def _renamed(data: dict[str, Any], path: Path, found: _Found) -> bool:
+    """Give a misspelt setting the name that it can only mean, so that what it holds is judged too."""
     *above, last = path
-    if not isinstance(last, str):
-        return path
-    near = difflib.get_close_matches(last[:80], known_keys(tuple(above)), n=1)
-    return (*above, *near) if near else path
+    if found.full or "auth" in above:  # a login's "password" is none of its settings, and must not be shown
+        return False
+    near = difflib.get_close_matches(str(last)[:80], known_keys(tuple(above)), n=1, cutoff=0.6)
+    parent: Any = data
+    for part in above:
+        parent = parent[part]
+    if not near or near[0] in parent:
+        return False
+    found.written[(*above, near[0])] = found.as_written(path)
+    parent[near[0]] = parent.pop(last)
+    return True
 
 
 def _explained(path: Path, wrong: set[Path]) -> bool:
@@ -530,7 +628,8 @@ KINDS = {
 BOUNDS = {"less_than_equal": ("more", "le"), "greater_than_equal": ("less", "ge")}
 
 
-def _problem(detail: Any, path: Path, document: Document) -> Problem:
+def _sentence(detail: Any, path: Path) -> tuple[str, str]:
+    """Return (what is wrong, what to do) of one of pydantic's findings."""
     kind, seen = detail["type"], detail["input"]
     context = detail.get("ctx", {})
     hint = ""
@@ -551,7 +650,7 @@ def _problem(detail: Any, path: Path, document: Document) -> Problem:
         hint = f'write "{seen}" in quotes' if kind == "string_type" and isinstance(seen, (int, bool)) else ""
     else:
         message = f"{shown(seen)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
-    return Problem(*document.position(path), path, message, hint)
+    return message, hint
 
 
 def _close(word: str, known: list[str]) -> str:

@@ -56,13 +56,29 @@ def overlaps(subnet: IPv4Network, taken: Iterable[Taken]) -> list[Taken]:
 
 
 def assign(wanted: Sequence[Wanted], subnet: IPv4Network, kept: Mapping[str, str]) -> dict[str, str]:
-    """Give each node an address: the one in ``kept`` where it lies in ``subnet``, else the lowest free of its role."""
+    """Give each node an address: its own, the one in ``kept`` where it lies in ``subnet``, else its role's lowest free.
+
+    Raises InputError for an address that cannot be in ``subnet``, and for a role that is full.
+    """
+    given = {node.name: _said(node, subnet) for node in wanted if node.address}
     names = {node.name for node in wanted}
-    given = {name: ip for name, ip in kept.items() if name in names and IPv4Address(ip) in subnet}
+    for name, ip in kept.items():
+        if name in names and IPv4Address(ip) in subnet and ip not in given.values():
+            given.setdefault(name, ip)
     for node in wanted:
         if node.name not in given:
             given[node.name] = _lowest(node, subnet, set(given.values()) | set(kept.values()))
     return {node.name: given[node.name] for node in wanted}
+
+
+def _said(node: Wanted, subnet: IPv4Network) -> str:
+    address, ends = IPv4Address(node.address), (subnet.network_address, subnet.broadcast_address)
+    if address not in subnet or address in (*ends, subnet.network_address + 1):
+        raise InputError(
+            f"{node.name} has the address {address}; it must lie in {subnet}, whose first one is this machine's",
+            fix="change the address or network.nodes, or leave both out",
+        )
+    return node.address
 
 
 def subnet6(cluster: str) -> IPv6Network:

@@ -48,7 +48,9 @@ def check(
     names = [volume for node in wanted for volume in lab.volumes(node.name)]
     ours(lab, "volume", names, {entry["Name"]: entry["Labels"] for entry in volumes})
     taken = network.in_use(lab.cluster, avoid, networks)
-    free_subnet(lab, node_cidr, lab.subnet_among(networks), taken)
+    subnet = free_subnet(lab, node_cidr, lab.subnet_among(networks), taken)
+    same_addresses(wanted, found)
+    network.assign(wanted, subnet, {container.node: container.address for container in found})
     starting = [node for node in wanted if node.name not in {c.node for c in found if c.running}]
     _memory(starting)
     _inotify(starting)
@@ -91,6 +93,17 @@ def same_bundles(found: Sequence[Container], bundles: Path) -> None:
             )
 
 
+def same_addresses(wanted: Sequence[Wanted], found: Sequence[Container]) -> None:
+    """Refuse to give a node that is there another address: its cluster knows it by the one that it has."""
+    said = {node.name: node.address for node in wanted if node.address}
+    for container in found:
+        if said.get(container.node, container.address) != container.address:
+            raise InputError(
+                f"{container.node} has the address {container.address}; the file asks for {said[container.node]}",
+                fix="leave the address as it is, or destroy the lab and make it again",
+            )
+
+
 def ours(lab: Lab, kind: str, names: Sequence[str], labels: Mapping[str, Any]) -> None:
     """Refuse those of ``names`` that exist and are not the lab's; ``labels`` holds the labels of all that exist."""
     for name in names:
@@ -104,11 +117,10 @@ def ours(lab: Lab, kind: str, names: Sequence[str], labels: Mapping[str, Any]) -
 
 def free_subnet(
     lab: Lab, wanted: IPv4Network | None, subnet: IPv4Network | None, taken: Sequence[network.Taken]
-) -> None:
-    """Refuse a network that overlaps another. ``subnet`` is the one that the lab has, None if it has none yet."""
+) -> IPv4Network:
+    """Return the lab's network, refusing one that overlaps another; ``subnet`` is the one that is made already."""
     if subnet is None:
-        network.choose(taken, wanted)
-        return
+        return network.choose(taken, wanted)
     if wanted not in (None, subnet):
         raise InputError(
             f"the lab {lab.cluster} has the network {subnet}; the file asks for {wanted}",
@@ -119,6 +131,7 @@ def free_subnet(
             f"the lab's network {subnet} overlaps {other.subnet} ({other.owner})",
             fix="destroy the lab and make it again: it will take a free one",
         )
+    return subnet
 
 
 def _memory(starting: Sequence[Wanted]) -> None:

@@ -242,7 +242,9 @@ class PodmanProvider:
         ]
 
     def _node_cidr(self) -> IPv4Network | None:
-        return IPv4Network(self.node_cidr) if self.node_cidr else None
+        listed = next((w.address for w in self.wanted if w.address), None)
+        cidr = self.node_cidr or (f"{listed}/24" if listed else None)
+        return IPv4Network(cidr, strict=False) if cidr else None
 
     def _bundles(self) -> Path:
         return self.bundle.absolute().parent

@@ -77,3 +77,17 @@ def test_an_address_of_another_subnet_is_not_kept() -> None:
 def test_a_subnet_without_room_is_an_error_that_names_the_node() -> None:
     with pytest.raises(InputError, match="for w1"):
         assign(NODES, IPv4Network("10.201.210.0/27"), {})
+
+
+def test_an_address_that_the_file_says_is_given() -> None:
+    said = Wanted("w1", "worker", "10.201.210.7")
+    assert assign([NODES[0], said], SUBNET, {"cp1": "10.201.210.7", "w1": "10.201.210.51"}) == {
+        "cp1": "10.201.210.11",
+        "w1": "10.201.210.7",
+    }
+
+
+@pytest.mark.parametrize("address", ["10.201.211.7", "10.201.210.0", "10.201.210.1", "10.201.210.255"])
+def test_an_address_that_cannot_be_in_the_subnet_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match=rf"w1 has the address {address}; it must lie in 10.201.210.0/24"):
+        assign([Wanted("w1", "worker", address)], SUBNET, {})

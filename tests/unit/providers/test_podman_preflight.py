@@ -9,7 +9,7 @@ from kubesmith.errors import InputError
 from kubesmith.providers.base import Wanted
 from kubesmith.providers.podman.lab import CLUSTER, Container, Lab
 from kubesmith.providers.podman.network import Taken
-from kubesmith.providers.podman.preflight import free_subnet, ours, same_bundles, same_nodes
+from kubesmith.providers.podman.preflight import free_subnet, ours, same_addresses, same_bundles, same_nodes
 
 LAB = Lab("demo")
 WANTED = [Wanted("cp1", "control-plane"), Wanted("w1", "worker")]
@@ -52,7 +52,7 @@ def test_our_own_names_and_free_names_are_fine() -> None:
 
 def test_a_labs_network_stays_what_it_is() -> None:
     subnet, other = IPv4Network("10.201.210.0/24"), IPv4Network("10.201.211.0/24")
-    free_subnet(LAB, None, subnet, [])
+    assert free_subnet(LAB, None, subnet, []) == subnet
     free_subnet(LAB, subnet, subnet, [])
     with pytest.raises(InputError, match=r"has the network 10.201.210.0/24; the file asks for 10.201.211.0/24"):
         free_subnet(LAB, other, subnet, [])
@@ -62,3 +62,9 @@ def test_a_labs_network_that_came_to_overlap_is_refused() -> None:
     subnet = IPv4Network("10.201.210.0/24")
     with pytest.raises(InputError, match=r"overlaps 10.201.0.0/16 \(the cluster's pods or services\)"):
         free_subnet(LAB, None, subnet, [Taken(IPv4Network("10.201.0.0/16"), "the cluster's pods or services")])
+
+
+def test_a_node_that_is_there_keeps_its_address() -> None:
+    same_addresses([Wanted("w1", "worker", "10.0.0.1"), Wanted("cp1", "control-plane")], [container("w1")])
+    with pytest.raises(InputError, match=r"w1 has the address 10.0.0.1; the file asks for 10.0.0.9"):
+        same_addresses([Wanted("w1", "worker", "10.0.0.9")], [container("w1")])

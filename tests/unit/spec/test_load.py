@@ -110,7 +110,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_key() -> None:
         (b"a: \xff\n", "f.yml: is not UTF-8: invalid start byte at byte 3; save it as UTF-8"),
         (b"a\x00: \n", None),
         ('"\\ud800": 1\n', None),
-        ("a" * load.MAX_BYTES + "b", "f.yml: has 4194305 bytes, the most is 4194304; split it"),
+        ("a" * load.MAX_BYTES + "b", "f.yml: has more than 4194304 bytes, which is the most; split it"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(text: str | bytes, sentence: str | None) -> None:

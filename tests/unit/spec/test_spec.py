@@ -284,6 +284,83 @@ lab: 1
         METAL + "  - {name: cp1, rolle: control-plane, address: 10.1.1.1}\n",
         ["f:4:17: nodes[0].rolle: is not a known setting; did you mean role?"],
     ),
+    "what stands under a misspelt setting is judged too": (
+        "cluster: {name: m}\nprovder: podman\nwokers: -1\nnetwrok:\n  pods: 10.9.0.0/33\n  calco: {mtuu: 10000}\n",
+        [
+            "f:2:1: provder: is not a known setting; did you mean provider?",
+            "f:3:1: wokers: -1 is less than 0",
+            "f:3:1: wokers: is not a known setting; did you mean workers?",
+            "f:4:1: netwrok: is not a known setting; did you mean network?",
+            "f:5:3: netwrok.pods: '10.9.0.0/33' is not an IPv4 network in CIDR notation such as 10.244.0.0/16",
+            "f:6:3: netwrok.calco: is not a known setting; did you mean calico?",
+            "f:6:11: netwrok.calco.mtuu: 10000 is more than 9000",
+            "f:6:11: netwrok.calco.mtuu: is not a known setting; did you mean mtu?",
+        ],
+    ),
+    "a misspelt setting beside the right one does not hide what is wrong with that": (
+        LAB + "netwrok: {}\nnetwork: {pods: 10.20.0.0/16, services: 10.20.128.0/20}\n",
+        [
+            "f:3:1: netwrok: is not a known setting; did you mean network?",
+            "f:4:31: network.services: 10.20.128.0/20 overlaps network.pods 10.20.0.0/16; "
+            "choose ranges that share no address",
+        ],
+    ),
+    "a misspelt list of nodes": (
+        "cluster: {name: m}\nnodess:\n" + CP + "  - {nme: w1, addres: 192.168.10.11}\n",
+        [
+            "f:2:1: nodess: is not a known setting; did you mean nodes?",
+            "f:4:6: nodess[1].nme: is not a known setting; did you mean name?",
+            "f:4:15: nodess[1].addres: 192.168.10.11 is the address of cp1 too; give each its own",
+            "f:4:15: nodess[1].addres: is not a known setting; did you mean address?",
+        ],
+    ),
+    "a value that shows that another setting was meant": (
+        LAB + "node: 3\n",
+        ["f:3:1: node: is not a known setting; did you mean nodes?"],
+    ),
+    "addresses that no other machine reaches": (
+        METAL
+        + "".join(
+            f"  - {{name: n{number}, role: control-plane, address: {address}}}\n"
+            for number, address in enumerate(("127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.7.7", "255.255.255.255"))
+        )
+        + "network: {pods: 127.0.0.0/16, services: 224.0.0.0/16}\n",
+        [
+            *(
+                f"f:{4 + number}:37: nodes[{number}].address: {seen} address, "
+                "at which no other machine reaches this one"
+                for number, seen in enumerate(
+                    (
+                        "'127.0.0.1' is a loopback",
+                        "'0.0.0.0' is an unspecified",
+                        "'224.0.0.1' is a multicast",
+                        "'169.254.7.7' is a link-local",
+                        "'255.255.255.255' is a reserved",
+                    )
+                )
+            ),
+            "f:9:11: network.pods: '127.0.0.0/16' has addresses that do not leave a machine: "
+            "take a private network such as 10.244.0.0/16",
+            "f:9:31: network.services: '224.0.0.0/16' has addresses that do not leave a machine: "
+            "take a private network such as 10.244.0.0/16",
+        ],
+    ),
+    "names that mean something else": (
+        METAL + CP + "  - {name: localhost, address: 10.1.1.1}\n  - {name: all, address: 10.1.1.2}\n",
+        [
+            "f:5:6: nodes[1].name: 'localhost' means something else already: every machine itself",
+            "f:6:6: nodes[2].name: 'all' means something else already: Ansible's group of all machines",
+        ],
+    ),
+    "addresses in the place of names": (
+        "cluster: {name: m, endpoint: 10.0.0.256}\naccess: {bastion: 'admin@jump:70000'}\nnodes:\n"
+        "  - {name: cp1, role: control-plane, address: 192.168.10.11, host: 1.2.3}\n",
+        [
+            "f:1:20: cluster.endpoint: '10.0.0.256' is not a host name or address",
+            "f:2:10: access.bastion: 'admin@jump:70000' is not a jump host as user@host:port",
+            "f:4:62: nodes[0].host: '1.2.3' is not a host name or address",
+        ],
+    ),
     "logins": (
         LAB + "runtime:\n  proxy: {no_proxy: [a]}\n  registries:\n"
         "  - {upstream: a, auth: {username: u, password: hunter2}}\n"
@@ -312,6 +389,19 @@ lab: 1
 @pytest.mark.parametrize(("text", "expected"), BAD.values(), ids=BAD.keys())
 def test_a_bad_file_is_told_in_exact_sentences(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
+
+
+@pytest.mark.parametrize("bastion", ["jump", "admin@jump.example.org:2222", "a@10.0.0.1,b@[fd00::1]:22"])
+def test_jump_hosts(bastion: str) -> None:
+    assert check(f"{METAL}{CP}access: {{bastion: '{bastion}'}}\n").access.bastion == bastion
+
+
+def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yml"
+    with file.open("wb") as content:
+        content.truncate(2**36)  # a hole: it takes no disk, but would take all memory
+    with pytest.raises(SpecError, match="has more than 4194304 bytes"):
+        spec.read(file)
 
 
 def big(nodes: int) -> str:

@@ -1,3 +1,5 @@
+# Copyright: kubesmith maintainers
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The networks that the machine which runs us is in: pods and services must not have their addresses."""
 
 from __future__ import annotations

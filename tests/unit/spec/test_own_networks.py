@@ -3,7 +3,7 @@
 import json
 from ipaddress import IPv4Network
 
-from kubesmith.own_networks import networks
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.own_networks import networks
 
 
 def test_interfaces_of_pods_and_the_loopback_do_not_count():
