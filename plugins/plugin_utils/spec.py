@@ -204,7 +204,12 @@ class Cluster(Part):
     """What the cluster is called and which Kubernetes it runs."""
 
     name: ClusterName = Field(description="Name of the cluster; machines, networks and the state folder carry it.")
-    kubernetes: Annotated[str, AfterValidator(_version)] = Field(
+    kubernetes: Annotated[
+        str,
+        AfterValidator(_version),
+        # Editors read 1.37 as a number; what reads the file does not.
+        WithJsonSchema({"type": ["string", "number"], "examples": ["stable", *VERSIONS]}),
+    ] = Field(
         VERSIONS[-1],
         validate_default=True,
         description="Kubernetes version, a minor (its newest patch), stable or latest.",
