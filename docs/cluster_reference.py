@@ -42,7 +42,8 @@ def kind(options: list[Schema]) -> str:
         if "enum" in option or "const" in option:
             found.append(", ".join(f"`{word}`" for word in option.get("enum", [option.get("const")])))
         elif option.get("type") != "null":
-            found.append(words[option.get("type", "object")])
+            types = option.get("type", "object")
+            found.append(words[types if isinstance(types, str) else types[0]])
     return " or ".join(found)
 
 

@@ -25,7 +25,8 @@ def test_the_files_we_ship_are_right(file: Path) -> None:
 
 RIGHT = (
     "cluster: {name: a, kubernetes: 1.37}\nprovider: podman\n",
-    "cluster: {name: a}\nprovider: podman\nnetwork: {pods: [10.1.0.0/16, 'fd00:1::/56'], services: '10.2.0.0/16,fd00:2::/112'}\n",
+    "cluster: {name: a}\nprovider: podman\n"
+    "network: {pods: [10.1.0.0/16, 'fd00:1::/56'], services: '10.2.0.0/16,fd00:2::/112'}\n",
     "cluster: {name: a}\nnodes: [{name: c, role: control-plane, address: 10.3.0.1, taints: ['a=b:NoSchedule']}]\n"
     "kubeadm: {patches: {etcd+json: [{op: add, path: /a}], kubeletconfiguration: {maxPods: 3}}}\n",
 )
