@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import parse
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Problem, SpecError
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -28,7 +29,6 @@ NOTED_GROUPS = {
     "etcd": "etcd runs beside the API server on every control plane",
     "calico_rr": "no route reflectors",
     "calico-rr": "no route reflectors",
-    "bastion": "used as access.bastion",
 }
 NETWORK = {
     "kube_pods_subnet": "pods",
@@ -43,8 +43,17 @@ KUBELET = {
     "kubelet_image_gc_high_threshold": "imageGCHighThresholdPercent",
     "kubelet_image_gc_low_threshold": "imageGCLowThresholdPercent",
 }
-HOST_HANDLED = {"ansible_host", "ip", "access_ip", "ansible_user", "ansible_port", "node_labels", "node_taints"}
-HOST_HANDLED |= {"ansible_ssh_private_key_file", "ansible_become", "etcd_member_name", "ansible_ssh_user"}
+FEATURES = {"kubernetes_audit": "audit_log", "kube_encrypt_secret_data": "encrypt_secrets"}
+PROXY = {"http_proxy": "http", "https_proxy": "https"}
+HOST_HANDLED = {"ansible_host", "ansible_ssh_host", "ip", "access_ip", "ansible_user", "ansible_ssh_user"}
+HOST_HANDLED |= {"ansible_port", "ansible_ssh_port", "ansible_ssh_private_key_file", "ansible_become"}
+HOST_HANDLED |= {"node_labels", "node_taints", "etcd_member_name"}
+HANDLED = HOST_HANDLED | set(NETWORK) | set(KUBELET) | set(FEATURES) | set(PROXY) | {"no_proxy"}
+HANDLED |= {"kube_version", "kube_network_plugin", "kube_proxy_mode", "calico_vxlan_mode", "calico_ipip_mode"}
+HANDLED |= {"calico_mtu", "supplementary_addresses_in_ssl_keys", "loadbalancer_apiserver"}
+HANDLED |= {"containerd_registries_mirrors", "ansible_local"}  # the last is Ansible's own, in every listing
+SECRET = re.compile(r"pass|secret|token|credential|private|auth|(?<!ssl_)keys?$", re.IGNORECASE)
+LOGIN_IN_ADDRESS = re.compile(r"://[^/@]*@")
 
 
 @dataclass
@@ -77,14 +86,14 @@ def read(path: Path, *, lab: bool = False) -> Imported:
             fix="give the folder that holds kubespray's inventory.ini or hosts.yaml",
         )
     imported = Imported()
-    shared = _shared(hostvars)
+    nodes = {name: hostvars.get(name, {}) for name in _order(planes, workers)}
+    shared = _shared(nodes, planes)
     _top(imported, shared, path)
-    imported.data["nodes"] = [
-        _node(imported, name, hostvars.get(name, {}), name in planes) for name in _order(planes, workers)
-    ]
-    _both_roles(imported, planes, workers)
-    _groups(imported, listing)
-    _leftovers(imported, shared)
+    _bastion(imported, listing, hostvars)
+    imported.data["nodes"] = [_node(imported, name, own, name in planes) for name, own in nodes.items()]
+    _features(imported, shared, planes, workers)
+    _groups(imported, listing, nodes)
+    _leftovers(imported, shared, nodes)
     if lab:
         as_lab(imported)
     validated(imported, path)
@@ -123,9 +132,22 @@ def _listing(source: Path) -> dict[str, Any]:
     }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise InputError(f"{source} is not an Ansible inventory: {done.stderr.strip()[-400:]}", fix="check the path")
+        raise InputError(f"{source} cannot be read as an Ansible inventory: {_reason(done.stderr)}", fix=_remedy(done))
     listing: dict[str, Any] = json.loads(done.stdout)
     return listing
+
+
+def _reason(words: str) -> str:
+    """Return the sentence that says most among those of Ansible, which tells one failure up to four times."""
+    lines = [line.strip() for line in words.splitlines() if line.strip() and not line.startswith("Origin:")]
+    telling = [line for line in lines if "plugin: " in line or "decrypt" in line] or lines[-1:] or ["it says nothing"]
+    return telling[0].partition("plugin: ")[2] or telling[0].removeprefix("[ERROR]: ")
+
+
+def _remedy(done: subprocess.CompletedProcess[str]) -> str:
+    if "decrypt" in done.stderr or "vault" in done.stderr.lower():
+        return "set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds the vault's password"
+    return f"ansible-inventory -i {done.args[2]} --list tells more"
 
 
 def _members(listing: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -146,10 +168,15 @@ def _order(planes: list[str], workers: list[str]) -> list[str]:
     return planes + [name for name in workers if name not in planes]
 
 
-def _shared(hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the variables that all hosts have with one value: those of kubespray's group_vars."""
-    every = list(hostvars.values())
-    first = every[0] if every else {}
+def _shared(nodes: Mapping[str, Mapping[str, Any]], planes: list[str]) -> dict[str, Any]:
+    """Return what kubespray's group_vars say: variables that all nodes have with one value.
+
+    What concerns the whole cluster may be said of the control planes alone.
+    """
+    every = list(nodes.values())
+    first = nodes[planes[0]]
+    wide = {key for key in HANDLED - HOST_HANDLED if key in first}
+    every = [{key: first[key] for key in wide} | dict(own) for own in every]
     same = {key: value for key, value in first.items() if all(other.get(key, object()) == value for other in every)}
     return {key: _rendered(value, same) for key, value in same.items()}
 
@@ -179,8 +206,61 @@ def _top(imported: Imported, shared: dict[str, Any], path: Path) -> None:
     _proxy(imported, shared, network)
     if network:
         imported.data["network"] = network
+    _endpoint(imported, shared)
+    _runtime(imported, shared)
     _access(imported, shared)
     _kubeadm(imported, shared)
+
+
+def _endpoint(imported: Imported, shared: Mapping[str, Any]) -> None:
+    """Another machine in front of the API servers; kubesmith reaches it at port 6443."""
+    balancer = shared.get("loadbalancer_apiserver")
+    if not isinstance(balancer, Mapping) or not balancer.get("address"):
+        return
+    address, port = str(balancer["address"]), str(balancer.get("port") or 6443)
+    if port == "6443":
+        imported.data["cluster"]["endpoint"] = address
+        imported.kept.append(f"loadbalancer_apiserver: {address} → cluster.endpoint")
+    else:
+        imported.ignored.append(f"loadbalancer_apiserver: {address}:{port}, cluster.endpoint is reached at 6443")
+
+
+def _runtime(imported: Imported, shared: Mapping[str, Any]) -> None:
+    runtime: dict[str, Any] = {}
+    if registries := [row for given in _rows(shared, "containerd_registries_mirrors") if (row := _registry(given))]:
+        runtime["registries"] = registries
+        names = ", ".join(row["upstream"] for row in registries)
+        imported.kept.append(f"containerd_registries_mirrors: {names} → runtime.registries")
+    proxy: dict[str, Any] = {}
+    for theirs, ours in PROXY.items():
+        address = str(shared.get(theirs) or "")
+        if LOGIN_IN_ADDRESS.search(address):
+            address = LOGIN_IN_ADDRESS.sub("://", address)
+            imported.ignored.append(f"{theirs}: the login in it; give it as runtime.proxy.auth")
+        if address:
+            proxy[ours] = address
+            imported.kept.append(f"{theirs}: {address} → runtime.proxy.{ours}")
+    if shared.get("no_proxy") and proxy:
+        proxy["no_proxy"] = [part for part in re.split(r"[\s,]+", str(shared["no_proxy"])) if part]
+        imported.kept.append("no_proxy → runtime.proxy.no_proxy")
+    if proxy:
+        runtime["proxy"] = proxy
+    if runtime:
+        imported.data["runtime"] = runtime
+
+
+def _rows(shared: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = shared.get(name)
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+
+def _registry(given: Mapping[str, Any]) -> dict[str, Any]:
+    mirrors = []
+    for mirror in _rows(given, "mirrors"):
+        url = str(mirror.get("host", ""))
+        row: dict[str, Any] = {"url": url if "://" in url else f"https://{url}"}
+        mirrors.append(row | ({"skip_verify": True} if mirror.get("skip_verify") else {}))
+    return {"upstream": str(given["prefix"]), "mirrors": mirrors} if given.get("prefix") and mirrors else {}
 
 
 def _kubeadm(imported: Imported, shared: Mapping[str, Any]) -> None:
@@ -245,64 +325,123 @@ def _access(imported: Imported, shared: Mapping[str, Any]) -> None:
         ("ansible_user", "user"),
         ("ansible_ssh_user", "user"),
         ("ansible_port", "port"),
+        ("ansible_ssh_port", "port"),
         ("ansible_ssh_private_key_file", "key"),
     ):
         if theirs in shared:
-            access[ours] = int(shared[theirs]) if ours == "port" else shared[theirs]
+            access[ours] = _number(shared[theirs]) if ours == "port" else shared[theirs]
             imported.kept.append(f"{theirs} → access.{ours}")
     if access:
         imported.data["access"] = access
 
 
+def _number(value: object) -> object:
+    """Return a whole number that an inventory may hold as text; anything else as it is, for the rules to refuse."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+def _bastion(imported: Imported, listing: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> None:
+    """kubespray reaches the nodes by way of the first host in its group ``bastion``."""
+    for name in _members(listing, ("bastion",))[:1]:
+        own = hostvars.get(name, {})
+        user = own.get("ansible_user") or own.get("ansible_ssh_user")
+        port = own.get("ansible_port") or own.get("ansible_ssh_port")
+        host = own.get("ansible_host") or own.get("ansible_ssh_host") or name
+        jump = (f"{user}@" if user else "") + str(host) + (f":{port}" if port else "")
+        imported.data.setdefault("access", {})["bastion"] = jump
+        imported.translated.append(f"group bastion: {name} → access.bastion: {jump}")
+
+
 def _node(imported: Imported, name: str, variables: Mapping[str, Any], plane: bool) -> dict[str, Any]:
-    host, address = variables.get("ansible_host"), variables.get("ip") or variables.get("access_ip")
+    host = variables.get("ansible_host") or variables.get("ansible_ssh_host")
+    address = next(
+        (
+            given
+            for given in (variables.get("ip"), variables.get("access_ip"), *map(_own_address, (host, name)))
+            if given
+        ),
+        None,
+    )
     node: dict[str, Any] = {"name": name}
     if plane:
         node["role"] = "control-plane"
-    node["address"] = address or host or _own_address(name)
-    if host and host != node["address"]:
+    if address:
+        node["address"] = address
+    if host and host != address:
         node["host"] = host
     access = imported.data.get("access", {})
-    for theirs, ours, convert in (("ansible_user", "user", str), ("ansible_port", "port", int)):
-        if theirs in variables and convert(variables[theirs]) != access.get(ours):
-            node[ours] = convert(variables[theirs])
+    for theirs, ours in (
+        ("ansible_user", "user"),
+        ("ansible_ssh_user", "user"),
+        ("ansible_port", "port"),
+        ("ansible_ssh_port", "port"),
+    ):
+        value = variables.get(theirs) if ours == "user" else _number(variables.get(theirs))
+        if value is not None and value != access.get(ours):
+            node[ours] = value
     if labels := variables.get("node_labels"):
-        node["labels"] = {key: str(value) for key, value in labels.items()}
+        node["labels"] = (
+            {str(key): _label(value) for key, value in labels.items()} if isinstance(labels, Mapping) else labels
+        )
     if taints := variables.get("node_taints"):
-        node["taints"] = list(taints)
-    imported.kept.append(f"{name}: {node['address']}")
+        node["taints"] = [str(taint) for taint in (taints if isinstance(taints, list) else [taints])]
+    imported.kept.append(f"{name}: {address or host}")
     return node
 
 
-def _own_address(name: str) -> str | None:
+def _label(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _own_address(name: object) -> str | None:
     try:
-        return str(ipaddress.IPv4Address(name))
+        return str(ipaddress.IPv4Address(str(name)))
     except ValueError:
         return None
 
 
-def _both_roles(imported: Imported, planes: list[str], workers: list[str]) -> None:
-    """A host in both groups runs pods beside the control plane: that is one without the usual taint."""
-    for name in planes:
-        if name in workers:
-            imported.ignored.append(
-                f"{name} is control plane and node at once: it stays tainted; remove the taint by hand"
-            )
+def _features(imported: Imported, shared: Mapping[str, Any], planes: list[str], workers: list[str]) -> None:
+    features = {}
+    for theirs, ours in FEATURES.items():
+        if theirs in shared:
+            imported.kept.append(f"{theirs}: {shared[theirs]} → features.{ours}")
+            if str(shared[theirs]).lower() in ("true", "yes", "1"):
+                features[ours] = True
+    both = [name for name in planes if name in workers]
+    # A host in both groups runs pods beside the control plane: that is one without the usual taint.
+    if len(both) == len(planes):
+        features["schedule_control_planes"] = True
+        imported.translated.append("control planes are nodes too → features.schedule_control_planes")
+    else:
+        imported.ignored += [
+            f"{name} is control plane and node at once, other control planes are not: it stays tainted" for name in both
+        ]
+    if features:
+        imported.data["features"] = features
 
 
-def _groups(imported: Imported, listing: Mapping[str, Any]) -> None:
+def _groups(imported: Imported, listing: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:
     for group, why in NOTED_GROUPS.items():
-        if _members(listing, (group,)):
+        members = _members(listing, (group,))
+        if members:
             imported.translated.append(f"group {group}: {why}")
+        imported.ignored += [f"{name} of group {group}: it is no node" for name in members if name not in nodes]
 
 
-def _leftovers(imported: Imported, shared: Mapping[str, Any]) -> None:
-    handled: set[str] = (
-        HOST_HANDLED | set(NETWORK) | set(KUBELET) | {"kube_version", "kube_network_plugin", "kube_proxy_mode"}
-    )
-    handled |= {"calico_vxlan_mode", "calico_ipip_mode", "calico_mtu", "supplementary_addresses_in_ssl_keys"}
-    handled |= {"ansible_local"}  # Ansible's own, in every listing
-    imported.ignored += [f"{name}: {short(shared[name])}" for name in sorted(set(shared) - handled)]
+def _leftovers(imported: Imported, shared: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Name each variable that had no effect, of all nodes or of one. A secret's value is not repeated."""
+    imported.ignored += [f"{name}: {_told(name, shared[name])}" for name in sorted(set(shared) - HANDLED)]
+    for node, own in nodes.items():
+        for name in sorted(set(own) - set(shared) - HOST_HANDLED):
+            imported.ignored.append(f"{node}: {name}: {_told(name, own[name])}")
+
+
+def _told(name: str, value: object) -> str:
+    if SECRET.search(name) or (isinstance(value, Mapping) and "__ansible_vault" in value):
+        return "(not shown)"
+    if isinstance(value, (list, Mapping)) and value:
+        return "a list" if isinstance(value, list) else "a mapping"
+    return short(LOGIN_IN_ADDRESS.sub("://…@", str(value)))
 
 
 def short(value: object) -> str:
@@ -318,4 +457,5 @@ def validated(imported: Imported, path: Path) -> None:
     try:
         check(parse(text.encode(), "the imported file"), "the imported file")
     except SpecError as error:
-        raise InputError(f"{path} cannot become a cluster file:\n{error}", fix="mend these in the inventory") from error
+        rows = "\n".join(Problem(0, 0, row.path, row.message, row.hint).text(str(path)) for row in error.problems)
+        raise InputError(f"{path} cannot become a cluster file:\n{rows}", fix="mend these in the inventory") from error
