@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import parse
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
-
 from kubesmith.errors import InputError
-from kubesmith.kubespray import Imported, as_lab
+from kubesmith.kubespray import Imported, as_lab, validated
 
 #: Our setting of a node, and the columns that may hold it, as several tools call them.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -71,11 +67,7 @@ def finish(imported: Imported, nodes: list[dict[str, Any]], path: Path, *, lab: 
     }
     if lab:
         as_lab(imported)
-    check: Callable[..., Any] = spec_module.check
-    try:
-        check(parse(imported.text().encode(), "the imported file"), "the imported file")
-    except SpecError as error:
-        raise InputError(f"{path} cannot become a cluster file:\n{error}", fix=f"mend these in {path}") from error
+    validated(imported, path)
     return imported
 
 

@@ -458,4 +458,4 @@ def validated(imported: Imported, path: Path) -> None:
         check(parse(text.encode(), "the imported file"), "the imported file")
     except SpecError as error:
         rows = "\n".join(Problem(0, 0, row.path, row.message, row.hint).text(str(path)) for row in error.problems)
-        raise InputError(f"{path} cannot become a cluster file:\n{rows}", fix="mend these in the inventory") from error
+        raise InputError(f"{path} cannot become a cluster file:\n{rows}", fix="mend these there") from error

@@ -26,6 +26,8 @@ def read(path: Path, *, lab: bool = False) -> Imported:
         raise InputError(
             f"{path} is no JSON: {error.msg} in line {error.lineno}", fix="drpcli machines list > machines.json"
         ) from error
+    except RecursionError:
+        raise InputError(f"{path} is nested too deep", fix="drpcli machines list > machines.json") from None
     machines = _machines(content)
     if not machines:
         raise InputError(f"{path} lists no machine", fix="drpcli machines list > machines.json")
@@ -52,7 +54,8 @@ def _machines(content: Any) -> list[dict[str, Any]]:
 
 def _listed(listing: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the hosts of a dynamic Ansible inventory as if they were machine objects."""
-    hosts = listing["_meta"].get("hostvars", {})
+    given = listing["_meta"].get("hostvars")
+    hosts = {name: own for name, own in given.items() if isinstance(own, dict)} if isinstance(given, dict) else {}
     planes = {host for group in GROUPS for host in _members(listing.get(group))}
     return [
         {
@@ -66,7 +69,8 @@ def _listed(listing: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _members(group: Any) -> list[str]:
-    return list(group.get("hosts", [])) if isinstance(group, dict) else list(group or [])
+    hosts = group.get("hosts") if isinstance(group, dict) else group
+    return [str(host) for host in hosts] if isinstance(hosts, (list, dict)) else []
 
 
 def _planes(machines: list[dict[str, Any]]) -> set[str]:

@@ -120,10 +120,11 @@ def lacking(host: str, role: str, variables: Mapping[str, Any]) -> dict[str, str
 
 
 def _is_address(value: object) -> bool:
+    """Tell whether a value is an address, or was meant as one: 10.0.0.300 is no name (RFC 1123, 2.1)."""
     try:
         ipaddress.ip_address(str(value))
     except ValueError:
-        return False
+        return bool(re.fullmatch(r"[\d.]+\.\d+", str(value)))
     return True
 
 
@@ -200,6 +201,8 @@ def _plain(key: str, value: Any) -> Any:
         return [_plain("", item) for item in value]
     if key in ("ansible_port", "calico_mtu") and re.fullmatch(r"\d{1,6}", str(value)):
         return int(value)
+    if key == "kubesmith_kubernetes" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # an INI file's 1.37
     if key == "kubeadm_master_endpoint":
         return (
             re.sub(r":\d+$", "", str(value)).strip("[]") if str(value).count(":") == 1 or "]" in str(value) else value

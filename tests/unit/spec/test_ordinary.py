@@ -54,6 +54,10 @@ def test_addresses_are_taken_where_they_are_said() -> None:
     ]
 
 
+def test_a_minor_that_an_ini_file_makes_a_number_of_is_a_version() -> None:
+    assert problems(shared={"kubesmith_kubernetes": 1.37}) == []
+
+
 def test_what_we_write_ourselves_is_known() -> None:
     file = b"cluster: {name: x}\nprovider: ssh\nnodes: [{name: cp1, role: control-plane, address: 192.168.10.11}]\n"
     row = {"name": "cp1", "address": "192.168.10.11", "ssh_host": "192.168.10.11", "ssh_port": 22, "ssh_user": "root"}
@@ -80,6 +84,8 @@ def test_what_we_write_ourselves_is_known() -> None:
         ({"shared": {"calico_pod_cidr": "10.245.0.0/16"}}, "is no part of kubeadm_master_pod_cidr 10.244.0.0/16"),
         ({"w1": {"ansible_host": "192.168.10.11"}}, "h: w1.ansible_host: 192.168.10.11 is the address of cp1 too"),
         ({"w1": {"ansible_host": "w1"}}, "w1 has no address; set ansible_host or kubeadm_worker_node_address"),
+        ({"w1": {"ansible_host": "10.0.0.300"}}, "h: w1.ansible_host: '10.0.0.300' is not an IPv4 address"),
+        ({"shared": {"kubesmith_kubernetes": 1.99}}, "h: kubesmith_kubernetes: '1.99' is not a Kubernetes version"),
         ({"w1": {"kubeadm_worker_node_address": "10.0.0.300"}}, "h: w1.kubeadm_worker_node_address: '10.0.0.300' is"),
         ({"w1": {"kubeadm_worker_node_name": "w2"}}, "h: w2.name: 'w2' is the name of another host too"),
         ({"w1": {"kubeadm_worker_taints": ["x"]}}, "h: w1.kubeadm_worker_taints[0]: 'x' is not a taint"),

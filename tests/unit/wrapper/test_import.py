@@ -124,3 +124,13 @@ def test_its_other_forms_are_read(tmp_path: Path) -> None:
 def test_bad_json_is_told(tmp_path: Path, content: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         drp(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"_meta": {"hostvars": [1]}}', '{"_meta": {"hostvars": {"a": 1}}, "krib": 7}']
+)
+def test_json_of_any_shape_is_told(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "machines.json"
+    file.write_text(text)
+    with pytest.raises(InputError):
+        rebar.read(file)
