@@ -61,15 +61,17 @@ def clocks(whole: Whole) -> Iterator[Finding]:
     """Judge how far the nodes' clocks are apart.
 
     A node's answer says when it began and ended by its own clock, and both lie between question and answer by ours.
-    That bounds its offset from both sides, so that a slow connection cannot make a false finding.
+    That bounds its offset from both sides, so that a slow connection cannot make a false finding. Which of two nodes
+    is wrong, our own clock decides: it counts as one among theirs.
     """
-    bounds = {node.name: offset(node) for node in whole.nodes if node.answered and not node.container}
+    bounds = {node.name: offset(node) for node in whole.nodes if node.answered}
     if len(bounds) < 2:
         return
     least, most = min(high for _low, high in bounds.values()), max(low for low, _high in bounds.values())
     if most - least <= CLOCK_SECONDS:
         return
-    middle = sorted(low + high for low, high in bounds.values())[len(bounds) // 2] / 2
+    votes = sorted([0.0, *(low + high for low, high in bounds.values())])
+    middle = votes[len(votes) // 2] / 2
     for node in whole.nodes:
         if node.name in bounds and away(bounds[node.name], middle) > CLOCK_SECONDS / 2:
             low, high = bounds[node.name]

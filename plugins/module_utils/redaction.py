@@ -31,11 +31,12 @@ _PATTERNS = [
     (r"(" + _NAME + r"\w{0,40}[\"']?\s{0,3}[=:]\s{0,3})'[^'\n]{4,}'", r"\1'" + PLACE + "'"),
     (r"(" + _NAME + r"(?:_\w{0,40})?=)(?![\"'<])[^\s\"',;&]{4,}", r"\1" + PLACE),
     (r"(--[\w-]{0,40}" + _NAME + r"[ \t]{1,3})(?![-<])[^\s\"']{8,}", r"\1" + PLACE),
-    (r"(" + _NAME + r":[ \t]{1,8})(?![\"'<|>{\[])\S{8,}[ \t]*$", r"\1" + PLACE),
+    (r"(" + _NAME + r":[ \t]{1,8})(?![\"'<|>{\[])\S{6,}[ \t]*$", r"\1" + PLACE),
+    (r"(\"auth\\?\":\s{0,3}\\?\")[A-Za-z0-9+/=]{8,}", r"\1" + PLACE),  # a registry's login as docker writes it
 ]
 PATTERNS = [(re.compile(pattern, re.IGNORECASE), place) for pattern, place in _PATTERNS]
 # A line without any of these words matches no pattern; looking for words is a hundred times faster.
-HINTS = ("pass", "pwd", "secret", "token", "credential", "key", "bearer", "basic", "eyj", "@")
+HINTS = ("pass", "pwd", "secret", "token", "credential", "key", "bearer", "basic", "eyj", "@", '"auth')
 TOKEN = re.compile(r"(?<=\b[a-z0-9]{6})\.[a-z0-9]{16}\b")  # the private part of a bootstrap token of kubeadm
 KEY = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{0,30}PRIVATE KEY")
 ONE_LINE = PATTERNS[0][0]

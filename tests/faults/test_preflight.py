@@ -1,12 +1,13 @@
 """preflight on real nodes with faults planted on them: it lists each with its remedy, and leaves every file alone.
 
-A wrong clock cannot be planted: these nodes have their host's. That rule has its unit tests.
+The kernel's clock is the host's: a wrong one is planted in Python, as libfaketime would.
 """
 
 from pathlib import Path
 
 import pytest
 
+CLOCK = "/etc/python3.11/sitecustomize.py"
 MANIFEST = f"python3 - <<'END'\n{Path(__file__).with_name('manifest.py').read_text()}END\n"
 SQUAT = "systemd-run --unit=squatter /usr/bin/python3 -m http.server {port}\n"
 PLANTED = {
@@ -21,12 +22,17 @@ mkdir -p /etc/cni/net.d /etc/kubernetes
 echo '{}' >/etc/cni/net.d/05-cilium.conflist
 printf 'clusters:\\n- cluster:\\n    server: https://10.9.9.9:6443\\n' >/etc/kubernetes/kubelet.conf
 echo 'net.ipv4.ip_forward = 0' >/etc/sysctl.d/zzz-hardening.conf
+"""
+    + f"""
+cp -a {CLOCK} {CLOCK}.kept
+printf 'import time\\n_true = time.time\\ntime.time = lambda: _true() + 90\\n' >>{CLOCK}
 """,
 }
 # Most are the words of the fix column; a container's host name is set by hostname.
 REMEDIES = {
     "cp1": "systemctl stop squatter",
-    "w1": """
+    "w1": f"""
+mv {CLOCK}.kept {CLOCK}
 systemctl stop squatter
 hostname w1
 sed -i '/^.swapfile/d' /etc/fstab
@@ -40,6 +46,7 @@ WANTED = {
     ("error", "cp1", "host name"),
     ("error", "w1", "port 10250/tcp"),
     ("error", "w1", "host name"),
+    ("error", "w1", "clock"),
     ("error", "w1", "CNI"),
     ("error", "w1", "other cluster"),
     ("error", "w1", "sysctl at boot"),

@@ -53,6 +53,8 @@ def test_an_unknown_private_key_goes_by_its_looks(cut):
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
+        ("    ansible_password: hunter2", "hunter2"),
+        ('{"auths": {"registry.example": {"auth": "dTpodW50ZXIy"}}}', "dTpodW50ZXIy"),
         ("kubeadm join --token abcdef.0123456789abcdef", "0123456789abcdef"),
         ("Authorization: Bearer sk-abcdefghijkl", "sk-abcdefghijkl"),
         ('Authorization = "Basic dXNlcjpwYXNzd29yZA=="', "dXNlcjpwYXNzd29yZA"),

@@ -520,7 +520,7 @@ def test_equal_addresses():
 
 
 class TestClock:
-    """The clock of container nodes is their host's, so that a wrong one can only be shown with facts."""
+    """How far apart clocks may be, and which of them is wrong."""
 
     def at(self, name, offset, took=0.8):
         """A node whose clock is ahead; asked at 100 s and answered ``took`` later by our clock."""
@@ -540,9 +540,16 @@ class TestClock:
     def test_our_own_clock_does_not_matter(self):
         assert found(self.at("cp1", 900), self.at("w1", 900)) == []
 
-    def test_containers_have_their_hosts_clock(self):
+    def test_of_two_the_one_that_is_not_with_us_is_named(self):
+        rows = found(self.at("cp1", 0), self.at("w1", 90))
+        assert [row[1:4] for row in rows] == [("w1", "clock", "+90.0 s from the others (within 0.2 s)")]
+        assert [row[1] for row in found(self.at("cp1", -90), self.at("w1", 0))] == ["cp1"]
+
+    def test_a_programs_clock_in_a_container_may_be_another_than_its_hosts(self):
         far = (("clock",), [500.0, 500.1])
-        assert found(node("w1", container=True), node("w2", far, container=True)) == []
+        assert [row[1:3] for row in found(node("w1", container=True), node("w2", far, container=True))] == [
+            ("w2", "clock")
+        ]
 
 
 def test_unequal_mtus():
