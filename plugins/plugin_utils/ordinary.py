@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import load, spec
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path, Problem, SpecError, dotted
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path, Problem, SpecError, dotted, shown
 
 PLANES, WORKERS = "kube_control_plane", "kube_node"
 ROLES = ("containerd", "kubeadm_master", "kubeadm_worker", "calico")
@@ -82,6 +82,7 @@ def check(
         problems += [problem for problem in renamed if not any(key in problem.text("") for key in later)]
     if made is not None:
         problems += _calico_apart(made, variables, groups)
+    problems += _at_odds(groups, variables)
     told = {problem.path for problem in problems}
     problems += [problem for problem in misspelt(groups, variables) if problem.path not in told]
     if problems:
@@ -243,6 +244,20 @@ def _calico_apart(made: spec.Spec, variables: Variables, groups: Groups) -> Iter
             hint = "leave calico_pod_cidr out, or take a part of that"
             message = f"{part} is no part of kubeadm_master_pod_cidr {made.network.pods}"
             yield Problem(0, 0, ("calico_pod_cidr",), message, hint)
+
+
+def _at_odds(groups: Groups, variables: Variables) -> Iterator[Problem]:
+    """Yield settings of the whole cluster that one host has otherwise: versions that are skewed, two pod networks."""
+    nodes = hosts_of(groups)
+    for key, _path in SHARED:
+        role = next((role for role in ROLES if key.startswith(f"{role}_")), "")
+        asked = [host for host, own in nodes if role in ("", "calico", own) and key in variables.get(host, {})]
+        first = variables[asked[0]][key] if asked else None
+        for host in asked[1:]:
+            value = variables[host][key]
+            if value != first and not (_later(value) or _later(first)):
+                message = f"{shown(value)} differs from {asked[0]}'s {shown(first)}"
+                yield Problem(0, 0, (host, key), message, "it is the whole cluster's: give all hosts the same")
 
 
 @cache

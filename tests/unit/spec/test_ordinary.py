@@ -85,6 +85,10 @@ def test_what_we_write_ourselves_is_known() -> None:
         ({"w1": {"ansible_host": "192.168.10.11"}}, "h: w1.ansible_host: 192.168.10.11 is the address of cp1 too"),
         ({"w1": {"ansible_host": "w1"}}, "w1 has no address; set ansible_host or kubeadm_worker_node_address"),
         ({"w1": {"ansible_host": "10.0.0.300"}}, "h: w1.ansible_host: '10.0.0.300' is not an IPv4 address"),
+        (
+            {"cp1": {"kubesmith_kubernetes": "1.37.2"}, "w1": {"kubesmith_kubernetes": "1.34.0"}},
+            "h: w1.kubesmith_kubernetes: '1.34.0' differs from cp1's '1.37.2'; it is the whole cluster's",
+        ),
         ({"shared": {"kubesmith_kubernetes": 1.99}}, "h: kubesmith_kubernetes: '1.99' is not a Kubernetes version"),
         ({"w1": {"kubeadm_worker_node_address": "10.0.0.300"}}, "h: w1.kubeadm_worker_node_address: '10.0.0.300' is"),
         ({"w1": {"kubeadm_worker_node_name": "w2"}}, "h: w2.name: 'w2' is the name of another host too"),
