@@ -156,6 +156,10 @@ class ExistingProvider:
 
         The passwords stay in this process's environment, where Ansible and the checks find them; no file holds them.
         """
+        if (key := self.spec.access.key) and not os.access(Path(key).expanduser(), os.R_OK):
+            raise InputError(
+                f"access.key: {key} is not there, or cannot be read", fix="correct the path, or leave it to ssh"
+            )
         ways = self._ways()
         answers = _each(Way.look, ways)
         if any(answer.wants_ssh_password for answer in answers) and _obtainable(SSH_PASSWORD):
@@ -225,7 +229,9 @@ class ExistingProvider:
 
     def destroy(self, progress: Progress) -> None:
         """Refuse: these machines are not ours to remove."""
-        raise InputError("provider ssh does not destroy machines", fix="remove the cluster from them by hand")
+        raise InputError(
+            "provider ssh does not destroy machines", fix="python3 runner.py reset takes the cluster off them"
+        )
 
 
 def _no_snapshots() -> InputError:

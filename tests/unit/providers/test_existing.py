@@ -86,3 +86,8 @@ def test_a_file_for_ansible_is_read_and_an_empty_one_refused(monkeypatch: pytest
     file.write_text("")
     with pytest.raises(InputError, match="holds no password"):
         existing._password(existing.SUDO_PASSWORD, "?")
+
+
+def test_a_key_that_is_not_there_is_told_before_any_connection() -> None:
+    with pytest.raises(InputError, match=r"access\.key: ~/k is not there, or cannot be read"):
+        existing.ExistingProvider(spec()).enter()
