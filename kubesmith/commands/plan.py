@@ -148,11 +148,13 @@ def show(found: Sequence[Change], differs: Sequence[Notice], nodes: Sequence[str
 
 def grouped(found: Sequence[Change], nodes: Sequence[str]) -> list[tuple[list[str], Sequence[Words]]]:
     """Return (nodes, their changes as (kind, text, detail)), nodes whose changes are all the same as one."""
+    own: dict[str, list[Words]] = {}
+    for change in found:
+        own.setdefault(change.node, []).append((change.kind, change.text, change.detail))
     groups: dict[tuple[Words, ...], list[str]] = {}
     for name in [CONTROLLER, *nodes]:
-        mine = tuple((change.kind, change.text, change.detail) for change in found if change.node == name)
-        if mine:
-            groups.setdefault(mine, []).append(name)
+        if name in own:
+            groups.setdefault(tuple(own[name]), []).append(name)
     return [(names, same) for same, names in groups.items()]
 
 

@@ -82,7 +82,8 @@ class Cluster:
             self._later = {name: background.start(self._gather_later, name) for name in self.nodes}
 
     def _gather(self, node: Node) -> dict[str, Any]:
-        question = {"address": node.address, "names": list(self.nodes), "control_plane": node.is_control_plane}
+        names = [*(plane.name for plane in self.control_planes), node.name]
+        question = {"address": node.address, "names": names, "control_plane": node.is_control_plane}
         sent = time.time()
         answer = node.ask("facts", question)
         first, last = answer["clock"]

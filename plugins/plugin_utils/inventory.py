@@ -74,6 +74,9 @@ def build(
         name: host["kubesmith_node_address"] for name, host in hosts.items() if "kubesmith_node_address" in host
     }
     variables = _everywhere(spec, state, bundle, container, addresses)
+    planes = {name: addresses[name] for name in groups["kube_control_plane"] if name in addresses}
+    for name, address in addresses.items():
+        hosts[name]["containerd_host"] = _host_settings(spec, container, known_names(name, address, planes))
     if emulated:
         variables |= EMULATED | {"kubeadm_master_patches": _slower() | spec.kubeadm.patches}
     return Inventory(variables, hosts, groups)
@@ -163,7 +166,6 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "containerd_registries": [registry.model_dump(exclude_none=True) for registry in spec.runtime.registries],
         "containerd_proxy": _containerd_proxy(spec, addresses),
         "containerd_restrict_oom_score_adj": container,
-        "containerd_host": _host_settings(spec, container, addresses),
     }
     if container:
         # It looks for the kernel's configuration and modules, which are the host's, and refuses cgroups v1.
@@ -178,9 +180,17 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
     return variables
 
 
-def _host_settings(spec: Spec, container: bool, addresses: Mapping[str, str]) -> Variables:
-    """Return what the role containerd is to do to the host itself."""
-    settings: Variables = {"hosts": dict(addresses)} | ({"swap": "keep", "modules": []} if container else {})
+def known_names(name: str, address: str, planes: Mapping[str, str]) -> dict[str, str]:
+    """Return the names that a node's /etc/hosts holds: the control planes' and its own.
+
+    Never all of them: a thousand nodes would get a million lines, and each new worker would change every old node.
+    """
+    return {**planes, name: address}
+
+
+def _host_settings(spec: Spec, container: bool, names: Mapping[str, str]) -> Variables:
+    """Return what the role containerd is to do to the host itself; ``names`` is {host name: address}."""
+    settings: Variables = {"hosts": dict(names)} | ({"swap": "keep", "modules": []} if container else {})
     if spec.dual_stack:
         usual = default_sysctls(() if container else ("br_netfilter",))
         settings["sysctls"] = usual | {"net.ipv6.conf.all.forwarding": "1"}

@@ -102,10 +102,11 @@ def test_node_knows_its_own_name(node, facts):
     assert facts["resolved"][facts["identity"]["hostname"]] == [node.address]
 
 
-def test_node_knows_the_others_by_name(node, facts, cluster):
-    """A10: every node's name means its address, here too"""
-    assert {name: facts["resolved"][name] for name in cluster.nodes} == {
-        other.name: [other.address] for other in cluster.nodes.values()
+def test_node_knows_the_control_planes_by_name(node, facts, cluster):
+    """A10: each control plane's name means its address, here too"""
+    planes = cluster.control_planes
+    assert {plane.name: facts["resolved"][plane.name] for plane in planes} == {
+        plane.name: [plane.address] for plane in planes
     }
 
 

@@ -29,8 +29,8 @@ def test_a_list_and_a_text_with_a_comma_are_the_same() -> None:
 def test_nodes_get_both_addresses_and_forward_ipv6() -> None:
     built = inventory.build(check(METAL + PAIR), [], state="/s", bundle="/b")
     assert built.hosts["w"]["kubeadm_worker_node_address6"] == "fd00:7::2"
-    assert built.variables["containerd_host"]["sysctls"]["net.ipv6.conf.all.forwarding"] == "1"
-    assert built.variables["containerd_host"]["sysctls"]["net.ipv4.ip_forward"] == "1"
+    assert built.hosts["w"]["containerd_host"]["sysctls"]["net.ipv6.conf.all.forwarding"] == "1"
+    assert built.hosts["w"]["containerd_host"]["sysctls"]["net.ipv4.ip_forward"] == "1"
     assert built.variables["calico_pod_cidr"] == "10.244.0.0/16,fd00:10:244::/56"
     assert registration("w", "192.168.7.2,fd00:7::2", {}, (), (), {})["kubeletExtraArgs"][0]["value"].count(",") == 1
 

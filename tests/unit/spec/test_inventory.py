@@ -102,7 +102,7 @@ def test_only_container_nodes_get_the_settings_of_container_nodes() -> None:
     assert lab["kubeadm_master_kubelet_config"]["featureGates"] == {"KubeletInUserNamespace": True}
     assert lab["kubeadm_master_proxy_config"]["conntrack"] == {"maxPerCore": 0}
     assert lab["containerd_restrict_oom_score_adj"] is True
-    assert lab["containerd_host"]["swap"] == "keep"
+    assert build(LAB, LAB_MACHINES).hosts["w1"]["containerd_host"]["swap"] == "keep"
 
 
 def test_an_emulated_control_plane_gets_time() -> None:
@@ -127,13 +127,13 @@ def test_patches_of_the_file_win_over_our_own_and_merge_with_them() -> None:
     assert variables["kubeadm_master_proxy_config"]["conntrack"] == {"maxPerCore": 1}
 
 
-def test_every_node_knows_the_addresses_of_all() -> None:
-    assert build(LAB, LAB_MACHINES).variables["containerd_host"]["hosts"] == {
-        "cp1": "10.9.0.2",
-        "w1": "10.9.0.3",
-        "w2": "10.9.0.4",
-    }
-    assert build(METAL).variables["containerd_host"]["hosts"] == {"cp1": "192.168.10.11", "w1": "192.168.10.21"}
+def test_a_node_knows_itself_and_the_control_planes_so_that_a_new_worker_changes_no_old_node() -> None:
+    hosts = build(LAB, LAB_MACHINES).hosts
+    assert hosts["cp1"]["containerd_host"]["hosts"] == {"cp1": "10.9.0.2"}
+    assert hosts["w2"]["containerd_host"]["hosts"] == {"cp1": "10.9.0.2", "w2": "10.9.0.4"}
+    before, after = build(METAL), build(METAL + "  - {name: w9, address: 192.168.10.29}\n")
+    assert before.variables == after.variables
+    assert {name: after.hosts[name] for name in before.hosts} == before.hosts
 
 
 @pytest.mark.parametrize(
