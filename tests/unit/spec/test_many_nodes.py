@@ -1,4 +1,4 @@
-"""Clusters of thousands of nodes: what the controller does before the first connection grows with them and no faster."""
+"""Clusters of thousands of nodes: what is done before the first connection grows with them and no faster."""
 
 from __future__ import annotations
 
