@@ -22,7 +22,7 @@ NODES = (
 
 def of(action: argparse.Action, kind: str) -> None:
     """Have the values of ``action`` completed: files, inventories, nodes, phases or milestones."""
-    words = dict.fromkeys(("bash", "zsh"), f"_kubesmith_{kind}")
+    words = dict.fromkeys(("bash", "zsh"), f"_kubesmith_{kind}") | {"fish": f"(_kubesmith_{kind})"}
     action.complete = shtab.FILE if kind == "files" else words  # type: ignore[attr-defined]
 
 
@@ -31,6 +31,12 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     made: str = shtab.complete(parser, shell, preamble=_functions())  # type: ignore[arg-type] # a str for all shells, or one for each
     if shell == "bash":
         return made + f" {' '.join(COMMANDS)}\n"
+    if shell == "fish":  # which knows ./runner.py by its last part
+        return made + f"\ncomplete -c {COMMANDS[0]} -w {parser.prog}\n"
+    if shell == "zsh":  # this too
+        return made.replace(
+            "compdef _shtab_runner_py -N runner.py", f"compdef _shtab_runner_py runner.py {COMMANDS[0]}"
+        )
     return made
 
 
@@ -39,13 +45,21 @@ def _functions() -> dict[str, str]:
     lists = {
         "inventories": f"cd {folder} && printf '%s\\n' */cluster.yml | cut -d/ -f1",
         "nodes": NODES,
-        "phases": f"echo {' '.join([*PHASES, *GROUPS])}",
-        "milestones": f"echo {' '.join(milestones.MILESTONES)}",
+        "phases": f"printf '%s\\n' {' '.join([*PHASES, *GROUPS])}",
+        "milestones": f"printf '%s\\n' {' '.join(milestones.MILESTONES)}",
     }
     files: Mapping[str, Any] = {"inventories": {"bash": '; compgen -f -- "$1"', "zsh": "; _files"}}
-    rows: dict[str, list[str]] = {"bash": [], "zsh": []}
+    rows: dict[str, list[str]] = {"bash": [], "zsh": [], "fish": []}
     for name, command in lists.items():
         more = files.get(name, {})
         rows["bash"].append(f'_kubesmith_{name}() {{ compgen -W "$({command})" -- "$1"{more.get("bash", "")}; }}')
         rows["zsh"].append(f"_kubesmith_{name}() {{ compadd -- $({command}){more.get('zsh', '')}; }}")
+        also = "; __fish_complete_path (commandline -ct)" if name == "inventories" else ""
+        rows["fish"].append(f"function _kubesmith_{name}; sh -c {fish_quoted(command)}{also}; end")
     return {shell: "\n".join(functions) for shell, functions in rows.items()}
+
+
+def fish_quoted(text: str) -> str:
+    """Quote a word for fish, in which a backslash escapes a quote inside quotes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -36,16 +37,16 @@ def test_help_shows_examples_and_exit_codes(verb: str, capsys: pytest.CaptureFix
     assert "\n  2    bad input, nothing was touched\n" in said
 
 
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        ("up --from c", "control-plane converge"),
-        ("wait-for n", "nodes network"),
-        ("status -i la", "lab"),
-        ("ssh w", "w1 w2"),
-        ("verif", "verify"),
-    ],
-)
+COMPLETED = [
+    ("up --from c", "control-plane converge"),
+    ("wait-for n", "nodes network"),
+    ("status -i la", "lab"),
+    ("ssh w", "w1 w2"),
+    ("verif", "verify"),
+]
+
+
+@pytest.mark.parametrize(("words", "wanted"), COMPLETED)
 def test_bash_completes(words: str, wanted: str, tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "ssh_config").write_text("Host cp1\n  Port 22\nHost w1\nHost w2\nHost *\n")
@@ -61,6 +62,31 @@ def test_bash_completes(words: str, wanted: str, tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == wanted
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not here")
+@pytest.mark.parametrize("program", ["runner.py", "./runner.py", "kubesmith"])
+@pytest.mark.parametrize(("words", "wanted"), COMPLETED)
+def test_fish_completes(words: str, wanted: str, program: str, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "ssh_config").write_text("Host cp1\n  Port 22\nHost w1\nHost w2\nHost *\n")
+    (tmp_path / "script").write_text(completion.script(cli.parser(), "fish"))
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {tmp_path}/script; complete -C '{program} {words}'"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "KUBESMITH_STATE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(line.split("\t")[0] for line in done.stdout.splitlines()) == sorted(wanted.split())
+
+
+def test_what_fish_cannot_know_it_asks_a_function() -> None:
+    script = completion.script(cli.parser(), "fish")
+    for name in ("phases", "milestones", "inventories", "nodes"):
+        assert f"function _kubesmith_{name}; " in script
+        assert f'"(_kubesmith_{name})"' in script
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
