@@ -7,7 +7,6 @@ import contextlib
 import errno
 import json
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -220,7 +219,7 @@ def _own_options(rest: list[str]) -> tuple[list[str], list[str]]:
 
 def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
-    ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose)
+    ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose, inventory=given.inventory)
     # A file with mistakes is told before anything that takes time is loaded.
     work = None if given.verb in WITHOUT_CLUSTER else job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
@@ -317,11 +316,6 @@ def _phases(given: argparse.Namespace) -> frozenset[str]:
     return chosen(first=first, last=given.to, only=only, skip=("preflight",) if given.skip_preflight else ())
 
 
-def _with_inventory(fix: str, inventory: str) -> str:
-    """Return a remedy whose commands name the inventory that this one named: who raised it did not know."""
-    return fix if inventory == "lab" else fix.replace(f"{manual.RUN} ", f"{manual.RUN} -i {shlex.quote(inventory)} ")
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the only place where an error becomes words and an exit code."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -330,7 +324,7 @@ def main(words: Sequence[str] | None = None) -> int:
         given = arguments(sys.argv[1:] if words is None else words)
         return dispatch(given)
     except KubesmithError as error:
-        fix = _with_inventory(error.fix, given.inventory)
+        fix = manual.typed(error.fix, given.inventory)
         if given.json:
             row = {"event": "error", "message": str(error), "fix": fix, "code": error.exit_code}
             print(json.dumps(row), flush=True)

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,10 @@ def explain(job: Job, result: execute.Result) -> Digest:
         node: {source: cleaner.clean(text) for source, text in rows.items()}
         for node, rows in _with_said(found.texts, failures).items()
     }
-    findings = causes.find(texts, found.facts, hosts)
+    findings = [
+        replace(finding, cause=replace(finding.cause, fix=job.ui.typed(finding.cause.fix)))
+        for finding in causes.find(texts, found.facts, hosts)
+    ]
     made = Digest(
         phase=failures[0].play if failures else "",
         task=failures[0].task if failures else "",

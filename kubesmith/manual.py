@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 from kubesmith.phases import CONVERGE, PHASES
 
 RUN = "python3 runner.py"
@@ -102,6 +105,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("bundle import k8s.tar.zst", "there: checked byte by byte, then used by up"),
     ),
 }
+
+
+def typed(text: str, inventory: str) -> str:
+    """Return a text whose commands name the inventory that a run was given: who wrote it did not know which."""
+    if inventory == "lab":
+        return text
+    return re.sub(
+        r"\brunner\.py (?!-i |bundle (verify|export|import))", f"runner.py -i {shlex.quote(inventory)} ", text
+    )
 
 
 def epilog(verb: str = "") -> str:

@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from kubesmith import manual
+
 PLAIN_WIDTH = 160  # columns of a table where the output is no terminal
 ACTIVE_SHOWN = 12  # lines of running items on a terminal
 
@@ -42,8 +44,11 @@ class _Shown:
 class Ui:
     """Shows phases as a live view on a terminal, as plain lines elsewhere, or as JSON lines with ``as_json``."""
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbosity: int = 0) -> None:
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, verbosity: int = 0, inventory: str = "lab"
+    ) -> None:
         self.as_json = as_json
+        self.inventory = inventory
         self.quiet = quiet
         self.verbosity = verbosity
         # With --json, standard output carries events and results only; words for people go to standard error.
@@ -54,6 +59,10 @@ class Ui:
         self.one_line = threading.Lock()  # nodes are made by threads, and a text stream mixes their lines
         self.begun = time.monotonic()
         self.times: list[PhaseTime] = []
+
+    def typed(self, text: str) -> str:
+        """Return a text whose commands can be typed as they stand: they name this run's inventory."""
+        return manual.typed(text, self.inventory)
 
     def event(self, kind: str, **values: Any) -> None:
         """Write one JSON line, if JSON was asked for."""

@@ -6,7 +6,7 @@ import base64
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,8 @@ def look(job: Job) -> tuple[list[Finding], list[Node]]:
     order = [node.name for node in job.spec.machines()]
     nodes.sort(key=lambda node: order.index(node.name))
     silent = [_silent(failure, hosts.get(failure.host, {})) for failure in result.failures]
-    return ordered(silent + judge(nodes, cluster(job)), order), nodes
+    found = ordered(silent + judge(nodes, cluster(job)), order)
+    return [replace(finding, fix=job.ui.typed(finding.fix)) for finding in found], nodes
 
 
 def _silent(failure: execute.Failure, variables: Mapping[str, Any]) -> Finding:

@@ -66,7 +66,9 @@ def look(job: Job) -> Status:
     try:
         items = kube.get(job.kubeconfig, [KINDS, "--all-namespaces"])["items"]
     except (KubesmithError, subprocess.TimeoutExpired) as error:
-        fix = f"; {error.fix}" if isinstance(error, KubesmithError) and not job.kubeconfig.exists() else ""
+        fix = (
+            f"; {job.ui.typed(error.fix)}" if isinstance(error, KubesmithError) and not job.kubeconfig.exists() else ""
+        )
         return Status(machines, trouble=f"the API server does not answer: {error}{fix}")
     nodes = report.rows(item for item in items if item["kind"] == "Node")
     sick = [

@@ -52,4 +52,4 @@ def _tell(job: Job, milestone: str, seconds: float, lacking: list[str], event: s
         job.ui.line(Text(f"  and {len(lacking) - SHOWN} more"), always=True)
     if event:
         job.ui.line(Text(f"  last warning: {event}"), always=True)
-    job.ui.line("→ python3 runner.py status; python3 runner.py gather", always=True)
+    job.ui.line(job.ui.typed("→ python3 runner.py status; python3 runner.py gather"), always=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from kubesmith import digest, gather
 from kubesmith.execute import Failure, Result
+from kubesmith.ui import Ui
 
 MESSAGE = """\
 kubeadm init failed: error: wait-control-plane failed
@@ -32,7 +33,9 @@ def explain(tmp_path, monkeypatch):
     nodes += [SimpleNamespace(name=name, role="worker") for name in ("w1", "w2")]
     spec = SimpleNamespace(machines=lambda: nodes, cluster=SimpleNamespace(name="test"))
     (tmp_path / "cluster.yml").write_text("cluster: {name: test}\n")
-    job = SimpleNamespace(spec=spec, state=tmp_path, kubeconfig=tmp_path / "none", file=tmp_path / "cluster.yml")
+    job = SimpleNamespace(
+        ui=Ui(), spec=spec, state=tmp_path, kubeconfig=tmp_path / "none", file=tmp_path / "cluster.yml"
+    )
 
     def run(*failures, texts=None, facts=None):
         asked = []

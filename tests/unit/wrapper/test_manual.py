@@ -64,6 +64,15 @@ def test_bash_completes(words: str, wanted: str, tmp_path: Path) -> None:
     assert done.stdout.strip() == wanted
 
 
+def test_commands_in_remedies_name_the_runs_inventory() -> None:
+    text = "python3 runner.py up --only nodes, then `runner.py ssh NODE`; python3 runner.py bundle verify"
+    assert manual.typed(text, "lab") == text
+    assert manual.typed(text, "my lab") == (
+        "python3 runner.py -i 'my lab' up --only nodes, then `runner.py -i 'my lab' ssh NODE`; "
+        "python3 runner.py bundle verify"
+    )
+
+
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not here")
 @pytest.mark.parametrize("program", ["runner.py", "./runner.py", "kubesmith"])
 @pytest.mark.parametrize(("words", "wanted"), COMPLETED)
