@@ -19,8 +19,11 @@ def down(job: Job) -> int:
 
 
 def destroy(job: Job) -> int:
-    """Remove the machines and everything else of this cluster. Asks on a terminal unless it is a lab or --yes."""
-    if not (job.assume_yes or job.spec.lab) and sys.stdin.isatty():
+    """Remove the machines and everything else of this cluster. What is no lab is confirmed, or --yes is given."""
+    if not (job.assume_yes or job.spec.lab):
+        if not sys.stdin.isatty():
+            name = job.spec.cluster.name
+            raise InputError(f"cluster {name} is not destroyed: nobody is there to confirm it", fix="give --yes")
         answer = input(f"Destroy cluster {job.spec.cluster.name} and all its data? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             raise InputError("not destroyed: not confirmed", fix="answer y, or give --yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from kubesmith import job, machines, paths
 from kubesmith.commands import bundle
+from kubesmith.commands import machines as commands
 from kubesmith.errors import InputError
 from kubesmith.job import ssh_argv
 from kubesmith.machines import Machine
@@ -91,3 +93,9 @@ def test_the_file_of_a_bundle_lies_beside_the_cluster_file(tmp_path: Path) -> No
     file.write_text("cluster: {name: x}\nprovider: podman\nworkers: 1\nbundle: {source: file, file: k8s.tar.zst}\n")
     wanted = bundle.wanted(job.read(str(file), Ui()))
     assert (wanted.source, wanted.file) == ("file", tmp_path / "k8s.tar.zst")
+
+
+def test_what_is_no_lab_is_not_destroyed_without_a_yes(lab: job.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # no terminal
+    with pytest.raises(InputError, match="cluster x is not destroyed: nobody is there to confirm it"):
+        commands.destroy(lab)
