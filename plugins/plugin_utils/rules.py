@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any, Union
 
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import shown
+
 if TYPE_CHECKING:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Spec
@@ -224,6 +226,14 @@ WHOLE = (  # lists into which kubeadm writes a feature's arguments and folders
 )
 
 
+def one_cgroup_driver(spec: Spec) -> Broken:
+    """The kubelet and containerd manage cgroups the same way."""
+    driver = spec.kubeadm.kubelet.get("cgroupDriver", "systemd")
+    if driver != "systemd":
+        what = f"{shown(driver)} is not containerd's driver, systemd: with two of them no pod starts"
+        yield ("kubeadm", "kubelet", "cgroupDriver"), what, "leave it out"
+
+
 def logins_complete(spec: Spec) -> Broken:
     """A login says where its password is, once; there is somebody to log in at."""
     rows: list[tuple[Path, Any]] = [(("runtime", "proxy"), spec.runtime.proxy)]
@@ -256,5 +266,6 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     endpoint_apart,
     both_families,
     features_go_together,
+    one_cgroup_driver,
     logins_complete,
 )

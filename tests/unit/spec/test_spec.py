@@ -345,6 +345,13 @@ lab: 1
             "take a private network such as 10.244.0.0/16",
         ],
     ),
+    "two cgroup drivers": (
+        LAB + "kubeadm: {kubelet: {cgroupDriver: cgroupfs}}\n",
+        [
+            "f:3:21: kubeadm.kubelet.cgroupDriver: 'cgroupfs' is not containerd's driver, systemd: "
+            "with two of them no pod starts; leave it out"
+        ],
+    ),
     "names that mean something else": (
         METAL + CP + "  - {name: localhost, address: 10.1.1.1}\n  - {name: all, address: 10.1.1.2}\n",
         [
