@@ -291,7 +291,9 @@ def _bundle(given: argparse.Namespace, ui: Ui) -> int:
             return bundle.run_export(given.path, progress, as_json=given.json, node_image=given.with_node_image)
         if given.action == "import":
             return bundle.run_import(given.path, progress, as_json=given.json, digest=given.digest or "")
-        return bundle.run(given.action, path=given.path, as_json=given.json)
+        code = bundle.run(given.action, path=given.path, as_json=given.json)
+        progress.failed = code != 0
+        return code
 
 
 def _build(given: argparse.Namespace, ui: Ui) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kubesmith import cli
 from kubesmith.bundle import image_gaps, load, verify
 from kubesmith.commands.bundle import run
 from kubesmith.errors import InputError, KubesmithError
@@ -121,6 +122,12 @@ def test_the_command_verify_prints_each_problem_and_fails(tiny, capsys):
     (tiny / "bin" / "kubeadm").unlink()
     assert run("verify", path=tiny, as_json=False) == 1
     assert "bin/kubeadm: missing\n" in capsys.readouterr().out
+
+
+def test_a_verification_that_fails_is_shown_as_failed(tiny, capsys):
+    (tiny / "bin" / "kubeadm").unlink()
+    assert cli.main(["bundle", "verify", str(tiny)]) == 1
+    assert "✗ Bundle: verify" in capsys.readouterr().out
 
 
 def test_the_commands_speak_json(tiny, capsys):
