@@ -45,10 +45,16 @@ def run(job: Job, *, exit_code: bool = False) -> int:
             if not outcome.ok:
                 report.failed(outcome, job.ui)
                 return 1
-    found = [*missing, *absent, *changes(results, parts(bundle))]
+    found = in_order([*missing, *absent, *changes(results, parts(bundle))], job)
     expected = estimate(results, history(job.state)) if found and not absent and not missing else None
     _tell(job, found, notices(results), expected)
     return EXIT_CHANGES if exit_code and found else 0
+
+
+def in_order(found: Sequence[Change], job: Job) -> list[Change]:
+    """Return changes in the cluster file's order of nodes: two plans of one state are the same to the letter."""
+    names = [CONTROLLER, *(node.name for node in job.spec.machines())]
+    return sorted(found, key=lambda change: names.index(change.node) if change.node in names else len(names))
 
 
 def _machines(job: Job) -> list[Change]:

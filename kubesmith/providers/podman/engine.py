@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shlex
 import subprocess
@@ -18,6 +19,9 @@ CAP_SYS_RESOURCE = 1 << 24
 # podman lowers its own limit of processes to this, and with it that of every container.
 PODMAN_NPROC = 32768
 OTHERS_SECONDS = 60
+#: A list fails where another lab removes something while it is made: "no such volume", "no volume with name …".
+GONE = re.compile(r"\bno such\b|\bno \w+ with (name|ID)\b", re.IGNORECASE)
+TRIES = 20
 #: The words by which podman is told to change something.
 CHANGES = {"commit", "create", "rm", "run", "start", "stop", "unpause"}
 
@@ -110,9 +114,21 @@ def podman(*arguments: str, check: bool = True) -> str:
     return output
 
 
+def listed(*arguments: str) -> str:
+    """Run a podman command that lists what there is; again where something went while it looked."""
+    for _ in range(TRIES):
+        try:
+            return podman(*arguments)
+        except KubesmithError as error:
+            if not GONE.search(str(error)):
+                raise
+        time.sleep(0.1)
+    return podman(*arguments)
+
+
 def podman_json(*arguments: str) -> list[dict[str, Any]]:
     """Run a podman command that answers with a JSON list."""
-    return json.loads(podman(*arguments, "--format=json") or "[]") or []
+    return json.loads(listed(*arguments, "--format=json") or "[]") or []
 
 
 def exists(kind: str, name: str) -> bool:

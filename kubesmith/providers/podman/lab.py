@@ -11,7 +11,7 @@ from typing import Any
 
 from kubesmith.errors import KubesmithError
 from kubesmith.providers.podman import network
-from kubesmith.providers.podman.engine import exists, podman, podman_json
+from kubesmith.providers.podman.engine import exists, listed, podman, podman_json
 
 CLUSTER = "kubesmith.cluster"
 NODE = "kubesmith.node"
@@ -80,13 +80,13 @@ class Lab:
 
     def remove_volumes(self) -> None:
         """Remove the cluster's volumes."""
-        names = podman("volume", "ls", "--quiet", *self._filter()).split()
+        names = listed("volume", "ls", "--quiet", *self._filter()).split()
         if names:
             podman("volume", "rm", "--force", *names)
 
     def remove_images(self) -> None:
         """Remove the images of the cluster's snapshots; its containers, which may be made of them, are gone by now."""
-        images = podman("images", "--quiet", "--no-trunc", *self._filter()).split()
+        images = listed("images", "--quiet", "--no-trunc", *self._filter()).split()
         if images:
             podman("rmi", "--force", *dict.fromkeys(images))
 
@@ -96,7 +96,7 @@ class Lab:
 
     def remove_networks(self) -> None:
         """Remove the cluster's network, and leases of it that a killed podman never gave back."""
-        names = podman("network", "ls", "--quiet", *self._filter()).split()
+        names = listed("network", "ls", "--quiet", *self._filter()).split()
         if names:
             podman("network", "rm", "--force", *names)
         if not exists("network", self.network):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -86,3 +87,10 @@ def test_the_time_of_verify_is_that_of_runs_that_passed(tmp_path):
         (folder / "report.json").write_text(json.dumps({"phases": phases}))
     assert plan.verify_seconds(tmp_path) == 9
     assert plan.verify_seconds(tmp_path / "none") is None
+
+
+def test_the_order_is_the_cluster_files_whichever_node_answered_first():
+    nodes = [SimpleNamespace(name=name) for name in ("cp1", "w1")]
+    job = SimpleNamespace(spec=SimpleNamespace(machines=lambda: nodes))
+    rows = [Change("w1", "file", "b"), Change("cp1", "file", "z"), Change("w1", "file", "a"), Change("", "file", "c")]
+    assert [row.text for row in plan.in_order(rows, job)][:3] == ["z", "b", "a"]
