@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -322,6 +323,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the only place where an error becomes words and an exit code."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     given = argparse.Namespace(json=False, inventory="lab")
+    if words is None:
+        _end_as_by_interrupt()
     try:
         given = arguments(sys.argv[1:] if words is None else words)
         return dispatch(given)
@@ -347,6 +350,17 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print(Text(f"a bug of ours: {type(error).__name__}: {error}", "red"), soft_wrap=True)
         console.print(f"→ please report it with {_bug_log(traceback.format_exc())}", soft_wrap=True)
         return EXIT_BUG
+
+
+def _end_as_by_interrupt() -> None:
+    """Have a stop from outside, or a terminal that closes, end the run as ^C does: with all that it has started."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, interrupt)
 
 
 def _bug_log(text: str) -> str:

@@ -257,3 +257,22 @@ def test_a_file_that_cannot_be_written_is_no_bug(
     monkeypatch.setattr(cli, "dispatch", fails)
     assert cli.main(["status"]) == 1
     assert capsys.readouterr().err == f"/some/file: {os.strerror(number)}\n"
+
+
+def test_a_stop_from_outside_ends_a_run_as_an_interrupt_does(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yml"
+    file.write_text("cluster: {name: stopped}\nnodes: [{name: cp1, role: control-plane, address: 192.168.5.5}]\n")
+    words = [sys.executable, "-c", "import sys; from kubesmith.cli import main; sys.exit(main())"]
+    with subprocess.Popen(
+        [*words, "status", "--watch", "-i", str(file)],
+        cwd=CHECKOUT,
+        env=os.environ | {"KUBESMITH_STATE": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.readline()  # it is at work
+        run.terminate()
+        assert run.wait(30) == 130
+        assert run.stderr.read() == "interrupted; the same command goes on from here\n"
