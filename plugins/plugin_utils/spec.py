@@ -397,7 +397,7 @@ def _patches(value: dict[str, Any]) -> dict[str, Any]:
 class Features(Part):
     """What the cluster does beyond the usual, chosen when it is made."""
 
-    audit_log: bool = Field(False, description="The API server writes down who changed what, on the control plane.")
+    audit_log: bool = Field(True, description="The API server writes down who changed what, on the control plane.")
     encrypt_secrets: bool = Field(False, description="Secrets are encrypted in etcd, by a key made on the node.")
     schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
 

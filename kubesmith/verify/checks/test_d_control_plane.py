@@ -101,7 +101,7 @@ def test_kubelets_are_configured_alike(cluster):
 
 def test_audit_log_is_written(control_plane, facts):
     """D13: the API server writes its audit log, if the inventory wants that"""
-    if not control_plane.variables.get("kubeadm_master_features", {}).get("audit_log"):
+    if not control_plane.variables.get("kubeadm_master_features", {}).get("audit_log", True):
         pytest.skip("the inventory does not want it")
     assert facts["audit_age"] is not None, "there is no audit log, or it is empty"
     assert facts["audit_age"] < 600, "kubelets report every five minutes at least, and that is a change"

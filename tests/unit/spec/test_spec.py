@@ -450,7 +450,7 @@ def test_a_patch_that_kubeadm_would_refuse(patch: str, expected: str) -> None:
 def test_patches_and_features_become_variables_of_the_roles() -> None:
     text = PATCHES + "{kubeletconfiguration+merge: {maxPods: 50}, etcd+json: [{op: add, path: /a, value: 1}]}\n"
     made = spec.check(
-        load.parse((text + "features: {audit_log: true, schedule_control_planes: true}\n").encode(), "f"), "f"
+        load.parse((text + "features: {schedule_control_planes: true}\n").encode(), "f"), "f"
     )
     variables = inventory.build(made, [], state="/s", bundle="/b").variables
     assert set(variables["kubeadm_master_patches"]) == {"kubeletconfiguration+merge", "etcd+json"}
