@@ -27,6 +27,7 @@ PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another pr
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
 WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle", "box"}
 ENTERING = {
+    "cis",
     "plan",
     "preflight",
     "verify",
@@ -57,6 +58,7 @@ VERBS = {
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
     "certs": "show when each certificate ends and whether it is in use; renew them",
+    "cis": "judge the running cluster by the CIS Kubernetes Benchmark",
     "reset": "take the cluster off its machines, which stay and are as they were before it",
     "destroy": "remove the machines and everything that belongs to them",
     "snapshot": "save, restore, list or delete the state of all machines",
@@ -119,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
         "--within", type=_days, default=30.0, metavar="DAYS", help="end with 1 if one ends by then (30)"
     )
     made["certs"].add_argument("--check", action="store_true", help="renew: change nothing, show what would be done")
+    junit = made["cis"].add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML too")
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
@@ -153,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
     made["import"].add_argument(
         "--lab", action="store_true", help="the same cluster on container nodes of this machine, to rehearse with"
     )
-    for path in (output, folder, source, target):
+    for path in (output, folder, source, target, junit):
         completion.of(path, "files")
     made["completion"].add_argument("shell", choices=completion.SHELLS)
     completion.of(made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]"), "nodes")
@@ -226,6 +229,7 @@ def dispatch(given: argparse.Namespace) -> int:
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
     from kubesmith.commands import (  # noqa: PLC0415
         certs,
+        cis,
         files,
         gather,
         machines,
@@ -268,6 +272,7 @@ def dispatch(given: argparse.Namespace) -> int:
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),
         "certs": lambda: certs.run(work, given.action, within=given.within, check=given.check),
+        "cis": lambda: cis.run(work, junit=given.junit),
         "reset": lambda: reset.run(work, check=given.check),
         "destroy": lambda: machines.destroy(work),
         "snapshot": lambda: snapshot.run(work, given.action, given.name),

@@ -74,6 +74,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("certs --within 90 --json", "for monitoring"),
         ("certs renew", "new ones, and every program works with them"),
     ),
+    "cis": (
+        ("cis", "every control with what was seen; ends with 1 if an automated one fails"),
+        ("cis --quiet", "only what fails"),
+        ("cis --json --junit cis.xml", "for other programs"),
+    ),
     "reset": (
         ("reset", "asks for the cluster's name"),
         ("reset --check", "by node: what would be removed and put back"),

@@ -81,10 +81,15 @@ def wrong(row: bundle.Row) -> Optional[tuple[str, str]]:
     """Return (what is in place, what should be) of a file, or None where it is right."""
     path, mode = row["install"], int(row["mode"], 8)
     seen = files.sha256(path)
-    if seen == row["sha256"] and files.mode_of(path) == mode and not Path(path).is_symlink():
+    if seen == row["sha256"] and allows(files.mode_of(path) or 0, mode) and not Path(path).is_symlink():
         return None
     before = "absent" if seen is None else f"sha256 {seen}, mode {files.mode_of(path):04o}"
     return before, f"sha256 {row['sha256']}, mode {mode:04o}"
+
+
+def allows(seen: int, mode: int) -> bool:
+    """Tell whether a mode is the wanted one, or was made stricter towards everybody but the owner."""
+    return seen & 0o700 == mode & 0o700 and not seen & ~mode
 
 
 def install(row: bundle.Row, source: Optional[Path], incoming: str) -> None:

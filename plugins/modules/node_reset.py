@@ -67,6 +67,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils import (
     firewall,
     host,
     kubeadm,
+    permissions,
     remains,
     survey_traces,
     systemd,
@@ -113,6 +114,8 @@ class Reset:
         self.firewall()
         self.folders()
         self.own_files()
+        if permissions.own_user():
+            self.do(f"remove the system user {permissions.ETCD_USER}", permissions.remove_user)
         self.kernel()
         self.swap()
 

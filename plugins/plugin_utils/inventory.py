@@ -159,7 +159,9 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "kubeadm_worker_patches": {
             target: patch for target, patch in spec.kubeadm.patches.items() if target.startswith("kubeletconfiguration")
         },
-        "kubeadm_master_features": spec.features.model_dump(include={"audit_log", "encrypt_secrets"}),
+        "kubeadm_master_features": {"audit_log": spec.features.audit_log, "encrypt_secrets": spec.encrypted},
+        "kubeadm_master_profile": spec.security.profile,
+        "kubeadm_worker_profile": spec.security.profile,
         "calico_pod_cidr": network.pods,
         "calico_encapsulation": network.calico.encapsulation,
         "calico_mtu": network.calico.mtu,

@@ -42,6 +42,7 @@ SHARED: tuple[tuple[str, Path], ...] = (
     ("kubeadm_master_cert_sans", ("kubeadm", "cert_sans")),
     ("kubeadm_master_kubelet_config", ("kubeadm", "kubelet")),
     ("kubeadm_master_proxy_config", ("kubeadm", "proxy")),
+    ("kubeadm_master_profile", ("security", "profile")),
 )
 NODE = (("ansible_port", "port"), ("ansible_user", "user"))
 WORDS = (  # what a rule says of a cluster file, and what that is here

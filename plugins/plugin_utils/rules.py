@@ -210,17 +210,16 @@ def features_go_together(spec: Spec) -> Broken:
                 f"excludes the taint {TAINT} of nodes[{index}] {node.name}",
                 "take one of the two away",
             )
-    given = spec.features.audit_log or spec.features.encrypt_secrets
     for target in spec.kubeadm.patches:
-        if given and target.startswith("kube-apiserver") and target.endswith("+json"):
+        if target.startswith("kube-apiserver") and target.endswith("+json"):
             path: Path = ("kubeadm", "patches", target)
             for step in spec.kubeadm.patches[target]:
                 if str(step.get("path", "")).rstrip("/") in WHOLE and step["op"] in ("replace", "remove"):
-                    what = "features.audit_log and features.encrypt_secrets"
+                    what = "what limits access, the audit log and encryption"
                     yield path, f"{step['op']} of {step['path']} undoes {what}", "use op: add, with a path ending in /-"
 
 
-WHOLE = (  # lists into which kubeadm writes a feature's arguments and folders
+WHOLE = (  # lists into which kubeadm writes our arguments and folders
     *("/spec", "/spec/volumes", "/spec/containers", "/spec/containers/0"),
     *("/spec/containers/0/command", "/spec/containers/0/volumeMounts"),
 )

@@ -398,8 +398,20 @@ class Features(Part):
     """What the cluster does beyond the usual, chosen when it is made."""
 
     audit_log: bool = Field(True, description="The API server writes down who changed what, on the control plane.")
-    encrypt_secrets: bool = Field(False, description="Secrets are encrypted in etcd, by a key made on the node.")
+    encrypt_secrets: Optional[bool] = Field(
+        None,
+        description="Secrets are encrypted in etcd, by a key made on the node; by default in security.profile cis.",
+    )
     schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
+
+
+class Security(Part):
+    """How strict the cluster is."""
+
+    profile: Literal["standard", "cis"] = Field(
+        "standard",
+        description="What is as safe as it can be without a user noticing; or cis, which passes the CIS benchmark.",
+    )
 
 
 class Vagrant(Part):
@@ -457,8 +469,15 @@ class Spec(Part):
     bundle: Bundle = Field(default_factory=Bundle)
     access: Access = Field(default_factory=Access)
     features: Features = Field(default_factory=Features)
+    security: Security = Field(default_factory=Security)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
     vagrant: Vagrant = Field(default_factory=Vagrant)
+
+    @property
+    def encrypted(self) -> bool:
+        """Tell whether secrets are encrypted in etcd."""
+        given = self.features.encrypt_secrets
+        return self.security.profile == "cis" if given is None else given
 
     @property
     def dual_stack(self) -> bool:

@@ -387,7 +387,7 @@ lab: 1
         LAB + '"qu\\nx": 1\n',
         [
             "f:3:1: 'qu\\nx': is not a known setting; settings here are access, bundle, cluster, control_planes, "
-            "features, groups, kubeadm, lab, network, nodes, plugin, provider, runtime, vagrant, workers"
+            "features, groups, kubeadm, lab, network, nodes, plugin, provider, runtime, security, vagrant, workers"
         ],
     ),
 }
@@ -449,9 +449,7 @@ def test_a_patch_that_kubeadm_would_refuse(patch: str, expected: str) -> None:
 
 def test_patches_and_features_become_variables_of_the_roles() -> None:
     text = PATCHES + "{kubeletconfiguration+merge: {maxPods: 50}, etcd+json: [{op: add, path: /a, value: 1}]}\n"
-    made = spec.check(
-        load.parse((text + "features: {schedule_control_planes: true}\n").encode(), "f"), "f"
-    )
+    made = spec.check(load.parse((text + "features: {schedule_control_planes: true}\n").encode(), "f"), "f")
     variables = inventory.build(made, [], state="/s", bundle="/b").variables
     assert set(variables["kubeadm_master_patches"]) == {"kubeletconfiguration+merge", "etcd+json"}
     assert variables["kubeadm_worker_patches"] == {"kubeletconfiguration+merge": {"maxPods": 50}}
@@ -468,9 +466,9 @@ def test_patches_and_features_become_variables_of_the_roles() -> None:
             "f:2:12: features.schedule_control_planes: excludes the taint",
         ),
         (
-            "features: {audit_log: true}\nprovider: podman\n"
+            "provider: podman\n"
             "kubeadm: {patches: {kube-apiserver+json: [{op: replace, path: /spec/volumes, value: []}]}}\n",
-            "replace of /spec/volumes undoes features.audit_log",
+            "replace of /spec/volumes undoes what limits access, the audit log and encryption",
         ),
     ],
 )

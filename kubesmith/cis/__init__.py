@@ -1,0 +1,1 @@
+"""The CIS Kubernetes Benchmark on a running cluster: the controls are data, the evaluators small functions."""
