@@ -33,6 +33,7 @@ ENTERING = {
     "verify",
     "gather",
     "reset",
+    "secrets",
 }  # machines; so does up, which looks for itself
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 NOT_OURS = {
@@ -58,6 +59,7 @@ VERBS = {
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
     "certs": "show when each certificate ends and whether it is in use; renew them",
+    "secrets": "show which key encrypts the secrets in etcd; change it",
     "cis": "judge the running cluster by the CIS Kubernetes Benchmark",
     "reset": "take the cluster off its machines, which stay and are as they were before it",
     "destroy": "remove the machines and everything that belongs to them",
@@ -121,6 +123,10 @@ def parser() -> argparse.ArgumentParser:
         "--within", type=_days, default=30.0, metavar="DAYS", help="end with 1 if one ends by then (30)"
     )
     made["certs"].add_argument("--check", action="store_true", help="renew: change nothing, show what would be done")
+    made["secrets"].add_argument(
+        "action", nargs="?", choices=("rotate",), help="a new key, everything written by it, the old one gone"
+    )
+    made["secrets"].add_argument("--check", action="store_true", help="rotate: change nothing, show what would be done")
     junit = made["cis"].add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML too")
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
@@ -236,6 +242,7 @@ def dispatch(given: argparse.Namespace) -> int:
         plan,
         preflight,
         reset,
+        secrets,
         snapshot,
         status,
         up,
@@ -272,6 +279,7 @@ def dispatch(given: argparse.Namespace) -> int:
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),
         "certs": lambda: certs.run(work, given.action, within=given.within, check=given.check),
+        "secrets": lambda: secrets.run(work, given.action, check=given.check),
         "cis": lambda: cis.run(work, junit=given.junit),
         "reset": lambda: reset.run(work, check=given.check),
         "destroy": lambda: machines.destroy(work),

@@ -74,6 +74,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("certs --within 90 --json", "for monitoring"),
         ("certs renew", "new ones, and every program works with them"),
     ),
+    "secrets": (
+        (
+            "secrets",
+            "keys, and how much each wrote in etcd; ends with 1 if something is not encrypted by the one in use",
+        ),
+        ("secrets rotate", "goes on where an interrupted one stopped"),
+        ("secrets rotate --check", "what would be done"),
+    ),
     "cis": (
         ("cis", "every control with what was seen; ends with 1 if an automated one fails"),
         ("cis --quiet", "only what fails"),

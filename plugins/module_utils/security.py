@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, permissions
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, permissions, served
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError, Object
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
@@ -42,16 +43,13 @@ def look(patterns: Iterable[str], root: str = "/") -> dict[str, Any]:
 
 
 def running(root: str = "/") -> dict[str, list[str]]:
-    """Return the command line of each of the cluster's programs that runs."""
+    """Return the command line of each of the cluster's programs that runs on this node."""
     found = {}
-    for path in sorted(Path(root).glob("proc/[0-9]*/cmdline")):
-        try:
-            words = path.read_text(encoding="utf-8", errors="replace").split("\0")[:-1]
-        except OSError:
-            continue
-        name = words[0].rpartition("/")[2] if words else ""
-        if name in PROGRAMS:
-            found[name] = words
+    for name in PROGRAMS:
+        for pid in served.processes(name):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                raw = Path(f"{root}/proc/{pid}/cmdline").read_bytes()
+                found[name] = raw.decode(errors="replace").split("\0")[:-1]
     return found
 
 
