@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils import host, kubeadm, systemd
+from ansible_collections.kubesmith.cluster.plugins.module_utils import host, host_firewall, kubeadm, systemd
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
 
 VERSION_COMMANDS = {
@@ -33,6 +33,7 @@ def gather(versions: bool = False) -> dict[str, Any]:
         services={name: service(name) for name in ("containerd", "kubelet")},
         member=kubeadm.membership(),
         control_plane=kubeadm.control_plane(),
+        firewall=Path(host_firewall.FILE).exists(),
     )
     if versions:
         facts["versions"] = {name: version(args) for name, args in VERSION_COMMANDS.items()}

@@ -75,6 +75,10 @@ ansible_facts:
           type: list
           elements: str
           returned: always
+        firewall:
+          description: Whether a firewall of ours is on the host, see M(kubesmith.cluster.host_firewall).
+          type: bool
+          returned: always
         versions:
           description: Versions of the installed programs, empty where one is absent.
           type: dict

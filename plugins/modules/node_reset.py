@@ -66,6 +66,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils import (
     files,
     firewall,
     host,
+    host_firewall,
     kubeadm,
     permissions,
     remains,
@@ -179,6 +180,8 @@ class Reset:
 
     def firewall(self) -> None:
         """Remove our chains, tables and sets, and no other."""
+        if host_firewall.is_there():
+            self.do("remove the node's firewall", host_firewall.remove)
         was = self.was["firewall"]
         for tool, text in firewall.save().items():
             script = firewall.removal(firewall.parse(text), was["chains"].get(tool, {}))

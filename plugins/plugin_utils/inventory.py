@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils.host import default_sysctls
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ports
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Access, Group, Node, Spec
 
 GROUPS = {"control-plane": "kube_control_plane", "worker": "kube_node"}
@@ -73,6 +74,9 @@ def build(
     addresses = {
         name: host["kubesmith_node_address"] for name, host in hosts.items() if "kubesmith_node_address" in host
     }
+    if spec.security.firewall == "nftables":
+        for name, rules in _firewall(spec, hosts, groups).items():
+            hosts[name]["kubesmith_firewall_rules"] = rules
     variables = _everywhere(spec, state, bundle, container, addresses)
     planes = {name: addresses[name] for name in groups["kube_control_plane"] if name in addresses}
     for name, address in addresses.items():
@@ -104,6 +108,27 @@ def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec, sockets: st
     if taints := (*group.taints, *node.taints):
         variables[f"{role}_taints"] = list(dict.fromkeys(taints))
     return variables
+
+
+def _firewall(
+    spec: Spec, hosts: Mapping[str, Variables], groups: Mapping[str, list[str]]
+) -> dict[str, list[Variables]]:
+    """Return the firewall's rules of each host that has an address."""
+    planes = groups[GROUPS["control-plane"]]
+
+    def addresses(names: Iterable[str]) -> list[str]:
+        keys = ("kubesmith_node_address", "kubeadm_master_node_address6", "kubeadm_worker_node_address6")
+        return [hosts[name][key] for name in names for key in keys if hosts[name].get(key)]
+
+    sources = {
+        ports.NODES: addresses(hosts),
+        ports.CONTROL_PLANES: addresses(planes),
+        ports.PODS: spec.network.pods.split(","),
+    }
+    table = ports.of(spec)
+    roles = {name: role for role, group in GROUPS.items() for name in groups[group]}
+    there = [name for name, host in hosts.items() if "kubesmith_node_address" in host]
+    return {name: ports.rules(table, roles[name], sources) for name in there}
 
 
 def _reach_made(machine: Mapping[str, Any]) -> Variables:

@@ -27,6 +27,7 @@ ROLES = ("containerd", "kubeadm_master", "kubeadm_worker", "calico")
 OWN = (
     *("kubesmith_cluster", "kubesmith_kubernetes", "kubesmith_state", "kubesmith_container_node"),
     *("kubesmith_node_address", "kubesmith_verify_image", "kubesmith_ready_timeout", "kubesmith_patience"),
+    "kubesmith_firewall_rules",
 )
 TYPO = 0.92  # so near to one of our variables that it cannot be somebody else's
 SHARED: tuple[tuple[str, Path], ...] = (

@@ -254,6 +254,12 @@ def logins_complete(spec: Spec) -> Broken:
         yield ("runtime", "proxy"), "names no proxy", "give http, https or both"
 
 
+def ports_need_a_firewall(spec: Spec) -> Broken:
+    """Ports are opened only where something closes them."""
+    if spec.security.ports and spec.security.firewall == "none":
+        yield ("security", "ports"), "opens ports, and there is no firewall", "set security.firewall to nftables"
+
+
 RULES: tuple[Callable[[Spec], Broken], ...] = (
     ranges_overlap,
     ranges_large_enough,
@@ -267,4 +273,5 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     features_go_together,
     one_cgroup_driver,
     logins_complete,
+    ports_need_a_firewall,
 )

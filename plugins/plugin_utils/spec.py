@@ -405,12 +405,31 @@ class Features(Part):
     schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
 
 
+def _ports(value: str) -> str:
+    first, _dash, last = value.partition("/")[0].partition("-")
+    if not 1 <= int(first) <= int(last or first) <= 65535:
+        raise ValueError("is no port or range of ports between 1 and 65535")
+    return value
+
+
+OPEN = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?/(tcp|udp)")
+OpenPorts = Annotated[str, _matching(OPEN, "is no port with its protocol such as 80/tcp"), AfterValidator(_ports)]
+
+
 class Security(Part):
     """How strict the cluster is."""
 
     profile: Literal["standard", "cis"] = Field(
         "standard",
         description="What is as safe as it can be without a user noticing; or cis, which passes the CIS benchmark.",
+    )
+    firewall: Literal["none", "nftables"] = Field(
+        "none", description="nftables: each node lets in only what its role needs (docs/security.md), and SSH."
+    )
+    ports: tuple[OpenPorts, ...] = Field(
+        (),
+        strict=False,
+        description="Ports of all nodes that the firewall leaves open besides, as 80/tcp or 8000-8010/udp.",
     )
 
 
