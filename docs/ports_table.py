@@ -1,4 +1,4 @@
-"""Write docs/security.md from docs/security.head.txt and the firewall's table of ports: ``python docs/ports_table.py``."""
+"""Write docs/security.md from its head and the firewall's table of ports: ``python docs/ports_table.py``."""
 
 from __future__ import annotations
 
