@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-airgap: ## a lab from one exported file, with no way out; and a private reg
 
 test-lifecycle: ## a cluster's whole life on labs of its own: reset that leaves nothing, certificates renewed
 	$(IN) $(NEEDS) python tests/run.py lifecycle
+
+test-security: ## profile cis, keys of secrets and firewalls on a lab; planted secrets are looked for in all that is written
+	$(IN) $(NEEDS) python tests/run.py security
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

@@ -24,8 +24,17 @@ options:
     choices: [look, new, present, first, rewritten, only]
     default: look
   key:
-    description: Name and secret of a key, for V(present).
+    description: A key, for V(present).
     type: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      secret:
+        description: The key itself, as base64.
+        type: str
+        required: true
   name:
     description: Name of a key, for V(first) and V(only).
     type: str
@@ -183,7 +192,14 @@ def main() -> None:
                 "choices": ["look", "new", "present", "first", "rewritten", "only"],
                 "default": "look",
             },
-            "key": {"type": "dict", "no_log": True},
+            "key": {
+                "type": "dict",
+                "no_log": False,  # of its name; the secret is hidden
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "secret": {"type": "str", "required": True, "no_log": True},
+                },
+            },
             "name": {"type": "str"},
             "reveal": {"type": "bool", "default": False},
             "count": {"type": "bool", "default": False},

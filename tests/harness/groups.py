@@ -183,6 +183,12 @@ def lifecycle(_folder: Path) -> Iterator[Step]:
     yield Step("lifecycle", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
 
 
+def security(_folder: Path) -> Iterator[Step]:
+    """Yield the tests of the strict profile, and of our own handling of secrets; long, so only run when named."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/security")
+    yield Step("security", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -200,7 +206,7 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"fuzz", "faults", "vagrant", "airgap", "machines", "lifecycle"}  # not part of `make test`
+LONG = {"fuzz", "faults", "vagrant", "airgap", "machines", "lifecycle", "security"}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
@@ -213,4 +219,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "airgap": airgap,
     "machines": machines,
     "lifecycle": lifecycle,
+    "security": security,
 }

@@ -21,10 +21,10 @@ workers: {workers}
 class Lab:
     """Machines that podman made, with a cluster on them or without."""
 
-    def __init__(self, folder, name, control_planes=1, workers=1):
+    def __init__(self, folder, name, control_planes=1, workers=1, more=""):
         self.name = name
         self.file = folder / "cluster.yml"
-        self.file.write_text(FILE.format(name=name, control_planes=control_planes, workers=workers))
+        self.file.write_text(FILE.format(name=name, control_planes=control_planes, workers=workers) + more)
         self.state = Path(os.environ.get("KUBESMITH_STATE", Path.home() / ".local/state/kubesmith")) / name
 
     def run(self, verb, *words, seconds=900):
