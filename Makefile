@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test-lifecycle: ## a cluster's whole life on labs of its own: reset that leaves 
 
 test-security: ## profile cis, keys of secrets and firewalls on a lab; planted secrets are looked for in all that is written
 	$(IN) $(NEEDS) python tests/run.py security
+
+test-faults: ## a lab interrupted at every phase, 60 cases chosen by a seed; KUBESMITH_SEED, KUBESMITH_PART=1/6 and so on
+	$(IN) $(NEEDS) python tests/run.py interruptions
+
+test-soak: ## an hour of writing while nodes restart: no record is lost; KUBESMITH_SOAK is another number of seconds
+	$(IN) $(NEEDS) python tests/run.py soak
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

@@ -189,6 +189,18 @@ def security(_folder: Path) -> Iterator[Step]:
     yield Step("security", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
 
 
+def interruptions(_folder: Path) -> Iterator[Step]:
+    """Yield the interruptions chosen by a seed: a minute or more for each, so that a part of them can be asked for."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/interruptions")
+    yield Step("interruptions", tests, skip=_no_nodes(), limit=6 * 3600, count=pytest_counts)
+
+
+def soak(_folder: Path) -> Iterator[Step]:
+    """Yield the soak: an hour of writing while nodes restart."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/soak")
+    yield Step("soak", tests, skip=_no_nodes(), limit=3 * 3600, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -206,7 +218,17 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-LONG = {"fuzz", "faults", "vagrant", "airgap", "machines", "lifecycle", "security"}  # not part of `make test`
+LONG = {
+    "fuzz",
+    "faults",
+    "vagrant",
+    "airgap",
+    "machines",
+    "lifecycle",
+    "security",
+    "interruptions",
+    "soak",
+}  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
@@ -220,4 +242,6 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "machines": machines,
     "lifecycle": lifecycle,
     "security": security,
+    "interruptions": interruptions,
+    "soak": soak,
 }

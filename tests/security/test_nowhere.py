@@ -27,6 +27,7 @@ runtime:
 BOOTSTRAP = re.compile(rb"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 #: Where a secret belongs: the administrator's own kubeconfig, and the lab's key of SSH.
 HOME = {"kubeconfig", "id_ed25519"}
+TEMPORARY = "/run/kubesmith-*.json /run/kubesmith-*.yml /root/.ansible/tmp/* /tmp/ansible* /tmp/kubesmith*"
 #: Words that look like a bootstrap token and are none.
 NO_TOKEN = re.compile(rb"^[0-9]{6}\.[0-9]{16}$|^abcdef\.0123456789abcdef$")
 
@@ -86,7 +87,8 @@ def used(tmp_path_factory):
                 said.append(lab.run(*words).stdout)
             lab.on("cp1", f"kubeadm token create {TOKEN} --ttl 1h --kubeconfig /etc/kubernetes/admin.conf")
             watcher.seen.clear()  # that was our own hand
-            create = "kubectl create secret generic planted --from-file=value=/dev/stdin --kubeconfig /etc/kubernetes/admin.conf"
+            create = "kubectl --kubeconfig /etc/kubernetes/admin.conf create secret generic planted"
+            create += " --from-file=value=/dev/stdin"
             lab.on("cp1", f"printf %s '{APPLICATION}' | {create}")
             for words in (("secrets", "rotate", "-v", "-v"), ("certs", "renew"), ("plan",)):
                 said.append(lab.run(*words).stdout)
@@ -185,10 +187,7 @@ def test_tokens_are_revoked_after_the_join(used):
 def test_no_temporary_file_is_left_and_none_was_for_others(used):
     lab = used[0]
     for node in ("cp1", "w1"):
-        left = lab.on(
-            node,
-            "ls -d /run/kubesmith-*.json /run/kubesmith-*.yml /root/.ansible/tmp/* /tmp/ansible* /tmp/kubesmith* 2>/dev/null || true",
-        )
+        left = lab.on(node, f"ls -d {TEMPORARY} 2>/dev/null || true")
         assert left == ""
     wide = [
         path
