@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-
 from lifecycle.lab import made
 
 SECONDS = float(os.environ.get("KUBESMITH_SOAK") or 3600)

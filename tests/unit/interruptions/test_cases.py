@@ -1,7 +1,6 @@
 """The choice of interruptions: repeatable, complete before anything comes again, and divisible."""
 
 import pytest
-
 from interruptions import cases
 
 VERBS = ("up", "certs", "secrets", "backup")
