@@ -33,6 +33,7 @@ ENTERING = {
     "verify",
     "gather",
     "reset",
+    "sbom",
     "secrets",
 }  # machines; so does up, which looks for itself
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
@@ -59,6 +60,7 @@ VERBS = {
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
     "certs": "show when each certificate ends and whether it is in use; renew them",
+    "sbom": "write down what software is on the nodes, as CycloneDX",
     "secrets": "show which key encrypts the secrets in etcd; change it",
     "cis": "judge the running cluster by the CIS Kubernetes Benchmark",
     "reset": "take the cluster off its machines, which stay and are as they were before it",
@@ -123,6 +125,9 @@ def parser() -> argparse.ArgumentParser:
         "--within", type=_days, default=30.0, metavar="DAYS", help="end with 1 if one ends by then (30)"
     )
     made["certs"].add_argument("--check", action="store_true", help="renew: change nothing, show what would be done")
+    document = made["sbom"].add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)"
+    )
     made["secrets"].add_argument(
         "action", nargs="?", choices=("rotate",), help="a new key, everything written by it, the old one gone"
     )
@@ -162,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
     made["import"].add_argument(
         "--lab", action="store_true", help="the same cluster on container nodes of this machine, to rehearse with"
     )
-    for path in (output, folder, source, target, junit):
+    for path in (output, folder, source, target, junit, document):
         completion.of(path, "files")
     made["completion"].add_argument("shell", choices=completion.SHELLS)
     completion.of(made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]"), "nodes")
@@ -242,6 +247,7 @@ def dispatch(given: argparse.Namespace) -> int:
         plan,
         preflight,
         reset,
+        sbom,
         secrets,
         snapshot,
         status,
@@ -279,6 +285,7 @@ def dispatch(given: argparse.Namespace) -> int:
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),
         "certs": lambda: certs.run(work, given.action, within=given.within, check=given.check),
+        "sbom": lambda: sbom.run(work, output=given.output),
         "secrets": lambda: secrets.run(work, given.action, check=given.check),
         "cis": lambda: cis.run(work, junit=given.junit),
         "reset": lambda: reset.run(work, check=given.check),

@@ -74,6 +74,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("certs --within 90 --json", "for monitoring"),
         ("certs renew", "new ones, and every program works with them"),
     ),
+    "sbom": (("sbom -o nodes.cdx.json", "packages, programs and images of every node, and the bundle's components"),),
     "secrets": (
         (
             "secrets",

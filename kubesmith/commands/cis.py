@@ -71,8 +71,9 @@ def look(job: Job) -> tuple[execute.Result, list[Row]]:
 
 def nodes(states: Mapping[str, Mapping[str, Any]], roles: Mapping[str, str]) -> list[Node]:
     """Return what the evaluators work on, control planes first; ``states`` are the module's answers by node."""
-    cluster = next((answer["cluster"] for answer in states.values() if "cluster" in answer), {"error": "not asked"})
-    kubelets = cluster.get("kubelets", {})
+    asked = [answer["cluster"] for answer in states.values() if "cluster" in answer]
+    cluster: Mapping[str, Any] = asked[0] if asked else {"error": "not asked"}
+    kubelets: Mapping[str, Any] = cluster.get("kubelets", {})
     made = [
         Node(name, roles.get(name) == "control-plane", answer["node"], kubelets.get(name), cluster)
         for name, answer in states.items()
