@@ -156,7 +156,7 @@ def redactor(job: Job) -> Redactor:
 
 def own_texts(job: Job) -> dict[str, str]:
     """Return what this machine knows: the last runs' tasks and output, the last reports, versions, the cluster file."""
-    texts = {"cluster.yml": job.file.read_text(errors="replace"), "versions.json": _versions()}
+    texts = {"cluster.yml": job.file.read_text(errors="replace"), "versions.json": _versions(job.bundle)}
     for kind, count, names in (
         ("runs", RUNS_KEPT, ("tasks.jsonl", "artifacts/ansible/stdout", "artifacts/ansible/stderr")),
         ("reports", REPORTS_KEPT, ("report.json", "verify.json")),
@@ -169,8 +169,8 @@ def own_texts(job: Job) -> dict[str, str]:
     return {name: shortened(text, MOST_FROM_FILE) for name, text in texts.items() if text}
 
 
-def _versions() -> str:
-    bundle = paths.bundle() / "bundle.json"
+def _versions(folder: Path) -> str:
+    bundle = folder / "bundle.json"
     rows = json.loads(bundle.read_text())["components"] if bundle.is_file() else []
     made = {"kubesmith": __version__, "components": {row["name"]: row["version"] for row in rows}}
     return json.dumps(made, indent=1)

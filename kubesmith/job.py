@@ -53,13 +53,18 @@ class Job:
             return Path(self.listed.kubeconfig).expanduser().absolute()
         return self.state / "kubeconfig"
 
+    @property
+    def bundle(self) -> Path:
+        """The bundle of the cluster's Kubernetes; it need not exist."""
+        return paths.bundle(self.spec.cluster.kubernetes)
+
     def hosts(self) -> dict[str, dict[str, Any]]:
         """Return the inventory's variables of each node, as Ansible would see them."""
         if self.listed:
             return ordinary.reach(self.listed, self.spec)
         rows = [vars(machine) for machine in machines.load(self.state)]
         sockets = os.environ.get(SOCKETS, "")
-        return builder.build(self.spec, rows, state=str(self.state), bundle=str(paths.bundle()), sockets=sockets).hosts
+        return builder.build(self.spec, rows, state=str(self.state), bundle=str(self.bundle), sockets=sockets).hosts
 
     def not_made(self) -> list[str]:
         """Return the nodes whose machines the provider has not made; none where machines are not its business."""
@@ -80,7 +85,7 @@ class Job:
             wanted,
             inventory=self.file,
             avoid=[IPv4Network(text.partition(",")[0]) for text in (network.pods, network.services)],
-            bundle=paths.bundle(),
+            bundle=self.bundle,
         )
 
     def enter(self) -> None:

@@ -173,5 +173,6 @@ def _added(listed: Listed, state: Path) -> dict[str, Any]:
         "containerd_host": {"hosts": f"{{{{ {planes!r} | combine({{inventory_hostname: kubesmith_node_address}}) }}}}"},
     }
     return added | {
-        f"{role}_bundle": str(paths.bundle()) for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico")
+        f"{role}_bundle": str(paths.bundle(spec.cluster.kubernetes))
+        for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico")
     }

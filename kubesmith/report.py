@@ -106,9 +106,9 @@ def node_table(rows: Sequence[NodeRow]) -> Table:
     return table
 
 
-def components() -> tuple[str, list[dict[str, Any]]]:
-    """Return the digest of the bundle in use and its components with version, source, and the digest of each part."""
-    file = paths.bundle() / "bundle.json"
+def components(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Return the digest of the bundle in ``folder`` and its components: version, source, the digest of each part."""
+    file = folder / "bundle.json"
     if not file.exists():
         return "", []
     bundle = json.loads(file.read_text())
@@ -140,7 +140,7 @@ def of(
         rows = nodes(job.kubeconfig)
     except KubesmithError:
         rows = _expected(job)
-    digest, parts = components()
+    digest, parts = components(job.bundle)
     counts = {kind: len(getattr(verdict, kind)) for kind in ("passed", "failed", "skipped")} if verdict else {}
     ours = calendar.rows({HERE: {str(job.kubeconfig): kube.client_certificate(job.kubeconfig)}})
     return Report(

@@ -18,7 +18,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from backports import zstd
 
-from kubesmith.bundle.assemble import folder_name, point
+from kubesmith.bundle.assemble import folder_name, use
 from kubesmith.bundle.model import FILE, Bundle, load
 from kubesmith.bundle.store import STAMP_NS, file_sha256, sync_file, sync_folder
 from kubesmith.bundle.verify import verify
@@ -184,7 +184,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def read(
     file: Path, bundles: Path, progress: Progress, *, digest: str = "", node_images: Path | None = None
 ) -> Exported:
-    """Take the bundle out of ``file`` into a folder below ``bundles``, point ``current`` at it, and return it.
+    """Take the bundle out of ``file`` into a folder below ``bundles``, put it to use, and return it.
 
     Nothing is where a run would find it before every byte was checked. ``digest`` is what the exporting side printed;
     a node image in the file goes into ``node_images``. InputError names the first thing that is wrong.
@@ -376,7 +376,7 @@ def _place_image(folder: Path, target: Path | None) -> str:
 
 
 def _publish(bundle: Bundle, bundles: Path) -> Path:
-    """Move the checked bundle to its own place and point ``current`` at it."""
+    """Move the checked bundle to its own place and put it to use."""
     final = bundles / folder_name(bundle.name, bundle.digest)
     for path in bundle.path.rglob("*"):
         if path.is_file():
@@ -388,5 +388,5 @@ def _publish(bundle: Bundle, bundles: Path) -> Path:
         shutil.rmtree(final, ignore_errors=True)
         bundle.path.rename(final)
         sync_folder(bundles)
-    point(bundles / "current", final)
+    use(final, bundle.kubernetes)
     return final

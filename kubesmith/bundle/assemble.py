@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kubesmith.bundle.layers import BLOBS
-from kubesmith.bundle.model import FILE, IMAGES, SBOM, SCHEMA, component_from, digest_of
+from kubesmith.bundle.model import FILE, IMAGES, SBOM, SCHEMA, component_from, digest_of, load
 from kubesmith.bundle.oci import write_layout
 from kubesmith.bundle.sbom import sbom
 from kubesmith.bundle.store import Entry, link, sync_file, sync_folder
+from kubesmith.errors import KubesmithError
 
 
 def assemble(root: Path, kubernetes: str, arch: str, entries: Sequence[Entry]) -> Path:
-    """Make the bundle of ``entries`` in a folder below ``root``, point ``root/current`` at it, and return it.
+    """Make the bundle of ``entries`` in a folder below ``root``, put it to use (see ``use``), and return it.
 
     A bundle that is there already and untouched stays.
     """
@@ -33,8 +34,27 @@ def assemble(root: Path, kubernetes: str, arch: str, entries: Sequence[Entry]) -
             sync_file(new / written)
         shutil.rmtree(final, ignore_errors=True)
         new.rename(final)
-    point(root / "current", final)
+    use(final, kubernetes)
     return final
+
+
+def use(made: Path, kubernetes: str) -> None:
+    """Have the links beside the bundle ``made`` show it: its Kubernetes version's, and ``current`` if that is older.
+
+    Bundles of several versions are side by side: what works with one of them is not disturbed when another is made.
+    """
+    point(made.with_name(kubernetes), made)
+    current = made.with_name("current")
+    try:
+        newer = _numbers(load(current).kubernetes) > _numbers(kubernetes)
+    except KubesmithError:  # there is none, or none that can be read
+        newer = False
+    if not newer:
+        point(current, made)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def folder_name(name: str, digest: str) -> str:

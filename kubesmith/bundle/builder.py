@@ -35,7 +35,7 @@ def folder() -> Path:
 
 
 def current() -> Path:
-    """Return the link to the bundle that was built last."""
+    """Return the link to the bundle of the newest Kubernetes that there is."""
     return folder() / "current"
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from kubesmith import paths
 from kubesmith.bundle import archive, builder, upstream
-from kubesmith.bundle.assemble import folder_name, point
+from kubesmith.bundle.assemble import folder_name, use
 from kubesmith.bundle.fetch import UnavailableError
 from kubesmith.bundle.model import FILE, load
 from kubesmith.bundle.store import locked
@@ -57,15 +57,21 @@ def choose(wanted: Wanted, *, fresh: bool = False) -> Choice:
         if not wanted.file.is_file():
             raise InputError(f"bundle.file: there is no file {wanted.file}", fix="Carry it here, or correct the path.")
         return Choice("file", wanted)
-    given = paths.bundle() != builder.current()
+    given = paths.bundle_given()
     if given or wanted.source in ("auto", "file"):
-        reason = _unfit(paths.bundle(), wanted.kubernetes)
+        reason = _unfit(at_hand(wanted.kubernetes), wanted.kubernetes)
         if not reason:
             return Choice("at hand", wanted)
         if given or wanted.source == "file":
             fix = "Import one: runner.py bundle import FILE"
             raise InputError(reason, fix="Correct or unset KUBESMITH_BUNDLE." if given else fix)
     return Choice(_made_from(wanted), wanted)
+
+
+def at_hand(kubernetes: str) -> Path:
+    """Return where the bundle for a Kubernetes version is, if there is one: its own link, else the newest bundle."""
+    own = paths.bundle(kubernetes)
+    return own if own.exists() else paths.bundle()
 
 
 def _made_from(wanted: Wanted) -> Kind:
@@ -110,8 +116,10 @@ def provide(choice: Choice, progress: Progress) -> Path:
     if choice.kind == "gomod":
         return builder.build(progress, wanted.kubernetes)
     progress.start(ITEM, "checking")
-    folder = paths.bundle().resolve()
+    folder = at_hand(wanted.kubernetes).resolve()
     _refuse(folder, verify(folder, trust_times=True))
+    if not paths.bundle(wanted.kubernetes).exists():
+        use(folder, wanted.kubernetes)
     progress.done(ITEM, f"{folder.name}, at hand", changed=False)
     return folder
 
@@ -138,7 +146,7 @@ def take(file: Path, kubernetes: str, progress: Progress, digest: str = "") -> P
         if _imported(there, head) and not digest:
             progress.update(ITEM, "reading")
             archive.digest_of_file(file)
-            point(builder.current(), there)
+            use(there, str(head.get("kubernetes")))
             progress.done(ITEM, f"{there.name}, imported before", changed=False)
             return there
         return archive.read(file, builder.folder(), progress, digest=digest, node_images=node_images()).bundle

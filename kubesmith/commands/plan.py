@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from kubesmith import execute, paths, report
+from kubesmith import execute, report
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
 from kubesmith.ui import Ui
@@ -26,7 +26,7 @@ def run(job: Job, *, exit_code: bool = False) -> int:
     """Show the plan; return 0, with ``exit_code`` 10 if something would change, and 1 if a node could not be asked."""
     with job.alone():
         absent = _machines(job)
-        bundle = _bundle(paths.bundle())
+        bundle = _bundle(job.bundle)
         missing = [] if bundle else [Change(CONTROLLER, "program", "build the bundle")]
         ready = [node.name for node in job.spec.machines() if node.name not in {change.node for change in absent}]
         results: list[execute.TaskResult] = []

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kubesmith import execute, paths
+from kubesmith import execute
 from kubesmith.errors import InputError
 from kubesmith.job import Job, ssh_argv
 from kubesmith.preflight import ERROR, Cluster, Finding, Node, judge, ordered
@@ -98,7 +98,7 @@ def _silent(failure: execute.Failure, variables: Mapping[str, Any]) -> Finding:
 
 def cluster(job: Job) -> Cluster:
     """Return what this machine knows of the cluster: its CA, out of the kubeconfig kept here, and the bundle."""
-    return Cluster(job.spec.cluster.name, job.spec.cluster.kubernetes, known_ca(job.kubeconfig), bundle(paths.bundle()))
+    return Cluster(job.spec.cluster.name, job.spec.cluster.kubernetes, known_ca(job.kubeconfig), bundle(job.bundle))
 
 
 def known_ca(kubeconfig: Path) -> str:

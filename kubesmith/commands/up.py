@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubesmith import bootstrap, digest, execute, logins, paths, providers, report
+from kubesmith import bootstrap, digest, execute, logins, providers, report
 from kubesmith.bundle import source
 from kubesmith.commands import bundle, preflight
 from kubesmith.errors import InputError
@@ -66,8 +66,8 @@ def _cluster(job: Job, phases: frozenset[str]) -> int:
     target = report.folder(job.state)
     result: execute.Result | None = None
     if phases & set(CONVERGE):
-        if not (paths.bundle() / "bundle.json").exists():
-            raise InputError(f"there is no bundle at {paths.bundle()}", fix="python3 runner.py bundle build")
+        if not (job.bundle / "bundle.json").exists():
+            raise InputError(f"there is no bundle at {job.bundle}", fix="python3 runner.py bundle build")
         result = execute.playbook(
             "kubesmith.cluster.site", inventory=job.inventory, state=job.state, ui=job.ui, tags=tags(phases)
         )

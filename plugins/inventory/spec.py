@@ -90,7 +90,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
                 f"run: python3 runner.py up --inventory {path}"
             )
         sockets = os.environ.get("KUBESMITH_SSH_SOCKETS", "")  # set by runner.py, which opened connections by password
-        built = builder.build(spec, machines, state=str(state), bundle=str(places.bundle()), sockets=sockets)
+        bundle = str(places.bundle(spec.cluster.kubernetes))
+        built = builder.build(spec, machines, state=str(state), bundle=bundle, sockets=sockets)
         self._fill(built)
 
     def _refuse(self, message: str) -> NoReturn:

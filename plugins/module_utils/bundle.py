@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -11,6 +12,7 @@ from typing import Any, Optional
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files
 
 ROOT = "/var/lib/kubesmith/bundle"
+BUNDLES = "/var/lib/kubesmith/bundles"  # where a lab's node sees all that the controller has
 INCOMING = "/var/lib/kubesmith/incoming"
 Bundle = Mapping[str, Any]
 Row = dict[str, Any]
@@ -70,6 +72,25 @@ def refuse_other_machine(machine: str, arch: str) -> None:
 def place(incoming: str, digest: str) -> Path:
     """Return where a part pushed from the controller lies on the node; ``digest`` is hexadecimal."""
     return Path(incoming) / digest
+
+
+def seen(root: str, folder: str, digest: str, bundles: str = BUNDLES) -> str:
+    """Return where this node sees the bundle with ``digest``, if it does: among all, or at ``root``.
+
+    ``folder`` is its name on the controller. Without a digest ``root`` is taken for it. A node may well see another
+    version only: what is missed is then sent.
+    """
+    if not digest:
+        return root
+    places = (Path(bundles) / folder, Path(root))
+    return next((str(place) for place in places if _digest(place) == digest), "/nonexistent")
+
+
+def _digest(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "bundle.json").read_text(encoding="utf-8")).get("digest"))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def find(root: str, incoming: str, relative: str, digest: str) -> Optional[Path]:

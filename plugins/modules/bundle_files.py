@@ -36,6 +36,18 @@ options:
   arch:
     description: Set by the action plugin, the architecture of the bundle.
     type: str
+  kubernetes:
+    description: Set by the action plugin, the Kubernetes version of the bundle.
+    type: str
+    default: ""
+  folder:
+    description: Set by the action plugin, the name of the bundle's folder.
+    type: str
+    default: ""
+  digest:
+    description: Set by the action plugin, the digest of the bundle.
+    type: str
+    default: ""
   pushed:
     description: Set by the action plugin, files that were sent, each sha256 with its path.
     type: dict
@@ -112,11 +124,15 @@ def main() -> None:
             "incoming": {"type": "path", "default": bundle.INCOMING},
             "files": {"type": "list", "elements": "dict"},
             "arch": {"type": "str"},
+            "kubernetes": {"type": "str", "default": ""},
+            "folder": {"type": "str", "default": ""},
+            "digest": {"type": "str", "default": ""},
             "pushed": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     wanted = module.params
+    wanted["root"] = bundle.seen(wanted["root"], wanted["folder"], wanted["digest"])
     try:
         bundle.refuse_other_machine(os.uname().machine, wanted["arch"])
         with lock("files", 300, module.check_mode):

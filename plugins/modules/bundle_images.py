@@ -46,6 +46,18 @@ options:
   arch:
     description: Set by the action plugin, the architecture of the bundle.
     type: str
+  kubernetes:
+    description: Set by the action plugin, the Kubernetes version of the bundle.
+    type: str
+    default: ""
+  folder:
+    description: Set by the action plugin, the name of the bundle's folder.
+    type: str
+    default: ""
+  digest:
+    description: Set by the action plugin, the digest of the bundle.
+    type: str
+    default: ""
   pushed:
     description: Set by the action plugin, blobs that were sent, each sha256 with its path.
     type: dict
@@ -199,11 +211,15 @@ def main() -> None:
             "rows": {"type": "list", "elements": "dict"},
             "descriptors": {"type": "dict"},
             "arch": {"type": "str"},
+            "kubernetes": {"type": "str", "default": ""},
+            "folder": {"type": "str", "default": ""},
+            "digest": {"type": "str", "default": ""},
             "pushed": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     wanted = module.params
+    wanted["root"] = bundle.seen(wanted["root"], wanted["folder"], wanted["digest"])
     try:
         bundle.refuse_other_machine(os.uname().machine, wanted["arch"])
         with lock("images", wanted["timeout"], module.check_mode) as handle:

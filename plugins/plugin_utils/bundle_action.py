@@ -24,6 +24,13 @@ def read_bundle(folder: str) -> tuple[Path, dict[str, Any]]:
         raise AnsibleActionFail(f"the bundle at {root} cannot be read: {error}") from error
 
 
+def identity(root: Path, bundle: dict[str, Any]) -> dict[str, str]:
+    """Return what tells a node which bundle is meant; a link to one beside it stands for that one."""
+    real = root.resolve()
+    folder = real.name if real.parent == root.parent.resolve() else root.name
+    return {"arch": bundle["arch"], "kubernetes": bundle["kubernetes"], "folder": folder, "digest": bundle["digest"]}
+
+
 class BundleAction(ActionBase):  # type: ignore[misc]
     """Runs the module of the same name; sends what it says the node lacks, and runs it once more."""
 
@@ -41,7 +48,7 @@ class BundleAction(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail("bundle is required: the bundle's folder on the controller")
         root, bundle = read_bundle(arguments["bundle"])
         try:
-            arguments.update(self.rows(root, bundle, arguments), arch=bundle["arch"])
+            arguments.update(self.rows(root, bundle, arguments), **identity(root, bundle))
         except BundleError as error:
             raise AnsibleActionFail(str(error)) from error
         result = self._module(arguments, task_vars)

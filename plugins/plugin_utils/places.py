@@ -23,6 +23,14 @@ def state(name: str) -> Path:
     return _from_environment("KUBESMITH_STATE", Path.home() / ".local" / "state" / "kubesmith") / name
 
 
-def bundle() -> Path:
-    """Return the bundle in use: ``$KUBESMITH_BUNDLE``, else the newest one in the cache."""
-    return _from_environment("KUBESMITH_BUNDLE", cache() / "bundle" / "current")
+def bundle(kubernetes: str = "") -> Path:
+    """Return the bundle in use: ``$KUBESMITH_BUNDLE``, else the link in the cache for a Kubernetes version (1.37.2).
+
+    Without a version it is the link to the newest Kubernetes there. Neither link needs to exist yet.
+    """
+    return _from_environment("KUBESMITH_BUNDLE", cache() / "bundle" / (kubernetes or "current"))
+
+
+def bundle_given() -> bool:
+    """Tell whether ``$KUBESMITH_BUNDLE`` names the bundle."""
+    return bool(os.environ.get("KUBESMITH_BUNDLE"))

@@ -33,7 +33,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 )
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-VERSIONS = ("1.37.2",)  # Kubernetes versions that the bundle's recipes build, oldest first
+VERSIONS = ("1.36.3", "1.37.2")  # Kubernetes versions that the bundle's recipes build, oldest first
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 HOST = re.compile(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
 NUMBERS = re.compile(

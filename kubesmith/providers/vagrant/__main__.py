@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from kubesmith import job, paths
+from kubesmith import job
 from kubesmith.errors import KubesmithError
 from kubesmith.providers.base import Wanted
 from kubesmith.providers.vagrant import VagrantProvider
@@ -18,7 +18,7 @@ def main(inventory: str) -> int:
     try:
         work = job.read(inventory, Ui(as_json=False, quiet=True, verbosity=0))
         wanted = [Wanted(node.name, node.role) for node in work.spec.machines()]
-        print(json.dumps(asdict(VagrantProvider(work.spec, work.file, wanted, paths.bundle()).design)))
+        print(json.dumps(asdict(VagrantProvider(work.spec, work.file, wanted, work.bundle).design)))
     except KubesmithError as error:
         print(f"{error}\n→ {error.fix}", file=sys.stderr)
         return error.exit_code

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from kubesmith.bundle import builder, load, verify
+from kubesmith.bundle.assemble import use
 from kubesmith.errors import InputError, KubesmithError
 
 # Builds a shell script that says which package it came from; notes each build; fails or is killed on demand.
@@ -103,6 +105,18 @@ def test_a_bundle_is_made_whole_and_current_points_at_it(place):
     one = load(path).component("one")
     assert one.source["sum"] == "h1:one="
     assert [image.ref for image in load(path).images()] == [f"kubesmith.internal/{n}:v1.2.3" for n in ("one", "two")]
+
+
+def test_an_older_kubernetes_beside_a_newer_one_leaves_current_alone(place):
+    newer = builder.build(Told())
+    older = newer.with_name("kubesmith-1.36.3-amd64-other")
+    shutil.copytree(newer, older)
+    text = (older / "bundle.json").read_text().replace(builder.DEFAULT_KUBERNETES, "1.36.3")
+    (older / "bundle.json").write_text(text)
+    use(older, "1.36.3")
+    assert (builder.folder() / "1.36.3").resolve() == older
+    assert (builder.folder() / builder.DEFAULT_KUBERNETES).resolve() == newer
+    assert builder.current().resolve() == newer
 
 
 def test_the_sbom_names_components_libraries_and_hashes(place):

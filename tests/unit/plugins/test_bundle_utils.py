@@ -155,3 +155,14 @@ def test_the_archive_is_a_whole_oci_layout(tmp_path):
     assert manifest["annotations"]["io.containerd.image.name"] == "reg.internal/a:1"
     assert manifest["size"] == 100_000
     assert {f"blobs/sha256/{digest[7:]}": content for digest, content in contents.items()}.items() <= members.items()
+
+
+def test_a_node_takes_parts_from_the_very_bundle_that_is_meant(tmp_path):
+    for name, digest in (("old", "sha256:1"), ("new", "sha256:2")):
+        (tmp_path / "bundles" / name).mkdir(parents=True)
+        (tmp_path / "bundles" / name / "bundle.json").write_text(json.dumps({"digest": digest}))
+    root, bundles = str(tmp_path / "bundles/old"), str(tmp_path / "bundles")
+    assert bundle.seen(root, "new", "sha256:2", bundles) == f"{bundles}/new"
+    assert bundle.seen(root, "elsewhere", "sha256:1", bundles) == root
+    assert bundle.seen(root, "new", "sha256:3", bundles) == "/nonexistent"
+    assert bundle.seen(root, "", "", bundles) == root

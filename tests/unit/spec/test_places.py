@@ -19,6 +19,7 @@ def test_defaults_lie_under_the_home_folder() -> None:
     assert places.cache() == Path("/home/x/.cache/kubesmith")
     assert places.state("lab") == Path("/home/x/.local/state/kubesmith/lab")
     assert places.bundle() == Path("/home/x/.cache/kubesmith/bundle/current")
+    assert places.bundle("1.36.3") == Path("/home/x/.cache/kubesmith/bundle/1.36.3")
 
 
 def test_the_environment_wins_and_the_bundle_follows_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +28,7 @@ def test_the_environment_wins_and_the_bundle_follows_the_cache(monkeypatch: pyte
     assert places.bundle() == Path("/c/bundle/current")
     assert places.state("lab") == Path("/home/x/s/lab")
     monkeypatch.setenv("KUBESMITH_BUNDLE", "/b")
-    assert places.bundle() == Path("/b")
+    assert places.bundle() == places.bundle("1.36.3") == Path("/b")
 
 
 def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,8 @@ lab: 1
         [
             "f:1:1: clustr: is not a known setting; did you mean cluster?",
             "f:3:3: cluster.name: 'Bad_Name' is not a name: lower-case letters, digits and inner hyphens",
-            "f:4:3: cluster.kubernetes: '1.99' is not a Kubernetes version that this release builds: 1.37.2, or stable",
+            "f:4:3: cluster.kubernetes: '1.99' is not a Kubernetes version that this release builds: "
+            "1.36.3, 1.37.2, or stable",
             "f:5:3: cluster.kubernets: is not a known setting; did you mean kubernetes?",
             "f:7:1: nodes: there is no control plane; give one node 'role: control-plane'",
             "f:8:15: nodes[0].address: '10.0.0.300' is not an IPv4 address such as 192.168.56.10",
