@@ -16,4 +16,6 @@ class ActionModule(BundleAction):
 
     def rows(self, root: Path, bundle: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the rows of the wanted file sets."""
-        return {"files": select_files(bundle, arguments.get("sets", []))}
+        rows = select_files(bundle, arguments.get("sets", []))
+        names = arguments.get("names") or []
+        return {"files": [row for row in rows if not names or Path(row["install"]).name in names]}

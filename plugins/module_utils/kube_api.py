@@ -36,15 +36,18 @@ class ApiError(Exception):
 class Api:
     """The API server that a kubeconfig of kubeadm names (``endpoint``: host:port), with the certificate in it."""
 
-    def __init__(self, kubeconfig: str = ADMIN, timeout: float = 30) -> None:
-        """Read ``kubeconfig``; ApiError where there is none. ``timeout`` is for each request, in seconds."""
+    def __init__(self, kubeconfig: str = ADMIN, timeout: float = 30, server: str = "") -> None:
+        """Read ``kubeconfig``; ApiError where there is none. ``timeout`` is for each request, in seconds.
+
+        ``server`` (host:port) is asked instead of the endpoint in it, such as one of several API servers.
+        """
         try:
             text = Path(kubeconfig).read_text(encoding="utf-8")
         except OSError as error:
             raise ApiError(f"{kubeconfig}: {error.strerror}") from error
-        server = urllib.parse.urlsplit(_field(text, "server", kubeconfig))
-        self._address = (server.hostname or "", server.port or 443)
-        self.endpoint = server.netloc
+        found = urllib.parse.urlsplit(f"https://{server}" if server else _field(text, "server", kubeconfig))
+        self._address = (found.hostname or "", found.port or 443)
+        self.endpoint = found.netloc
         self._tls = _tls(text, kubeconfig)
         self._timeout = timeout
         self._connection: Optional[http.client.HTTPSConnection] = None

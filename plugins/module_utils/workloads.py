@@ -44,6 +44,20 @@ def nodes_unready(items: Iterable[Item], wanted: Sequence[str]) -> list[str]:
     return found
 
 
+def of_other_version(items: Iterable[Item], wanted: Sequence[str], version: str) -> list[str]:
+    """Return a sentence for each wanted node whose kubelet has not told that it is of ``version``."""
+    seen = {
+        item["metadata"]["name"]: item["status"]["nodeInfo"]["kubeletVersion"]
+        for item in items
+        if item["kind"] == "Node" and item["metadata"]["name"] in wanted
+    }
+    return [
+        f"node {node} has a kubelet of {told}, and not of v{version}"
+        for node, told in seen.items()
+        if told.removeprefix("v") != version
+    ]
+
+
 def ready_condition(item: Item) -> Item:
     """Return the condition Ready of a node or pod, or an empty dictionary."""
     conditions = item.get("status", {}).get("conditions", ())

@@ -21,6 +21,17 @@ options:
     type: list
     elements: str
     required: true
+  names:
+    description: Only the files of these names, such as V(kubeadm); all of the sets by default.
+    type: list
+    elements: str
+    default: []
+  upgrade:
+    description:
+      - Whether a member of a cluster may be given another Kubernetes version than it runs. Without it that is refused,
+        since an upgrade has an order of its own.
+    type: bool
+    default: false
   root:
     description: Where the node sees the bundle, if it does.
     type: path
@@ -85,7 +96,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import before, bundle, files
+from ansible_collections.kubesmith.cluster.plugins.module_utils import before, bundle, files, kubeadm, node
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock
 
 
@@ -114,12 +125,26 @@ def install(row: bundle.Row, source: Optional[Path], incoming: str) -> None:
     bundle.place(incoming, row["sha256"]).unlink(missing_ok=True)
 
 
+def refuse_other_version(version: str) -> None:
+    """Raise BundleError where this node is a member of a cluster, and runs another Kubernetes version."""
+    if not version or kubeadm.membership() != kubeadm.COMPLETE:
+        return
+    seen = node.version(node.VERSION_COMMANDS["kubelet"])
+    if seen and seen != version:
+        raise bundle.BundleError(
+            f"this node runs Kubernetes {seen}, and the bundle is for {version}: nothing was installed. "
+            f"Bring the cluster there with runner.py upgrade --to {version}, or set cluster.kubernetes to {seen}"
+        )
+
+
 def main() -> None:
     """Entry of the module."""
     module = AnsibleModule(
         argument_spec={
             "bundle": {"type": "path", "required": True},
             "sets": {"type": "list", "elements": "str", "required": True},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "upgrade": {"type": "bool", "default": False},
             "root": {"type": "path", "default": bundle.ROOT},
             "incoming": {"type": "path", "default": bundle.INCOMING},
             "files": {"type": "list", "elements": "dict"},
@@ -145,6 +170,8 @@ def work(wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Install what is wrong; return the module's answer, with ``missing`` when the node lacks sources."""
     bundle.accept(wanted["pushed"], wanted["incoming"])
     todo = [(row, found) for row, found in ((row, wrong(row)) for row in wanted["files"]) if found]
+    if todo and not wanted["upgrade"]:
+        refuse_other_version(wanted["kubernetes"])
     sources = {
         row["path"]: bundle.find(wanted["root"], wanted["incoming"], row["path"], row["sha256"]) for row, _state in todo
     }

@@ -136,7 +136,7 @@ class Node:
         if drain.CORDONED in found["metadata"].get("annotations", {}):
             self.mark(False)
 
-    def drain(self, found: dict[str, Any]) -> None:
+    def take(self, found: dict[str, Any]) -> None:
         """Cordon and empty the node; ApiError, and the node is given back, if that cannot be."""
         pods = self.pods()
         lost = drain.lost(pods)
@@ -207,7 +207,7 @@ def main() -> None:
     node = Node(module.params, module.check_mode)
     try:
         found = node.request("GET", node.path)
-        (node.drain if module.params["state"] == "drained" else node.uncordon)(found)
+        (node.take if module.params["state"] == "drained" else node.uncordon)(found)
     except ApiError as error:
         if error.status != 404 or not module.params["missing_ok"]:
             module.fail_json(msg=str(error), actions=node.actions)

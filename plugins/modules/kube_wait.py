@@ -23,6 +23,10 @@ options:
     type: list
     elements: str
     default: []
+  version:
+    description: Kubelet version that the O(nodes) must tell, such as V(1.37.2); any by default.
+    type: str
+    default: ""
   timeout:
     description: Seconds to wait.
     type: int
@@ -73,8 +77,9 @@ KINDS = ("/api/v1/namespaces/{}/pods", f"{APPS}/daemonsets", f"{APPS}/deployment
 class Cluster:
     """What is to be ready, seen through one connection."""
 
-    def __init__(self, nodes: Sequence[str], namespaces: Sequence[str]) -> None:
+    def __init__(self, nodes: Sequence[str], namespaces: Sequence[str], version: str = "") -> None:
         self.nodes = nodes
+        self.version = version
         self.paths = ["/api/v1/nodes", *(kind.format(name) for name in namespaces for kind in KINDS)]
         self.namespaces = namespaces
         self.objects: list[workloads.Item] = []
@@ -91,7 +96,8 @@ class Cluster:
             self.objects = [item for path in self.paths for item in listed(self.get(path))]
         except ApiError as error:
             return [str(error)]
-        return workloads.unready(self.objects, self.nodes, self.namespaces)
+        other = workloads.of_other_version(self.objects, self.nodes, self.version) if self.version else []
+        return other + workloads.unready(self.objects, self.nodes, self.namespaces)
 
     def evidence(self) -> str:
         """Return what the cluster says about the first pods that were not ready."""
@@ -126,12 +132,13 @@ def main() -> None:
         argument_spec={
             "nodes": {"type": "list", "elements": "str", "default": []},
             "namespaces": {"type": "list", "elements": "str", "default": []},
+            "version": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
     timeout, start = module.params["timeout"], time.monotonic()
-    cluster = Cluster(module.params["nodes"], module.params["namespaces"])
+    cluster = Cluster(*(module.params[name] for name in ("nodes", "namespaces", "version")))
     while True:
         unready = cluster.unready()
         waited = round(time.monotonic() - start, 1)

@@ -83,7 +83,7 @@ def drained(server: Server, monkeypatch: pytest.MonkeyPatch, **wanted: Any) -> k
     monkeypatch.setattr(kube_drain, "INTERVAL", 0.01)
     settings = {"node": "w1", "reason": "upgrade", "force": False, "timeout": 1, **wanted}
     node = kube_drain.Node(settings, wanted.get("check", False))
-    node.drain(server.node)
+    node.take(server.node)
     return node
 
 
