@@ -29,7 +29,7 @@ test-machines: ## a lab rebooted, cut off and brought back by a snapshot; two pl
 test-airgap: ## a lab from one exported file, with no way out; and a private registry with a password
 	$(IN) $(NEEDS) python tests/run.py airgap
 
-test-lifecycle: ## a cluster's whole life on labs of its own: reset that leaves nothing, certificates renewed
+test-lifecycle: ## a cluster's whole life on labs of its own: reset that leaves nothing, certificates renewed, upgrades
 	$(IN) $(NEEDS) python tests/run.py lifecycle
 
 test-security: ## profile cis, keys of secrets and firewalls on a lab; planted secrets are looked for in all that is written

@@ -35,6 +35,7 @@ ENTERING = {
     "reset",
     "sbom",
     "secrets",
+    "upgrade",
 }  # machines; so does up, which looks for itself
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 NOT_OURS = {
@@ -63,6 +64,7 @@ VERBS = {
     "sbom": "write down what software is on the nodes, as CycloneDX",
     "secrets": "show which key encrypts the secrets in etcd; change it",
     "cis": "judge the running cluster by the CIS Kubernetes Benchmark",
+    "upgrade": "bring the cluster to another Kubernetes version, node by node; back again if that fails",
     "reset": "take the cluster off its machines, which stay and are as they were before it",
     "destroy": "remove the machines and everything that belongs to them",
     "snapshot": "save, restore, list or delete the state of all machines",
@@ -133,6 +135,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made["secrets"].add_argument("--check", action="store_true", help="rotate: change nothing, show what would be done")
     junit = made["cis"].add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML too")
+    made["upgrade"].add_argument("--to", required=True, metavar="VERSION", help="such as 1.37.2, 1.37 or stable")
+    made["upgrade"].add_argument("--check", action="store_true", help="change nothing, show the plan")
+    made["upgrade"].add_argument(
+        "--force", action="append", default=[], metavar="CODE", help="pass over this (may be repeated): see the plan"
+    )
+    made["upgrade"].add_argument(
+        "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="for pods to start or to leave (300)"
+    )
+    made["upgrade"].add_argument("--no-probe", action="store_true", help="measure no workload meanwhile")
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
@@ -252,6 +263,7 @@ def dispatch(given: argparse.Namespace) -> int:
         snapshot,
         status,
         up,
+        upgrade,
         verify,
         wait,
     )
@@ -288,6 +300,14 @@ def dispatch(given: argparse.Namespace) -> int:
         "sbom": lambda: sbom.run(work, output=given.output),
         "secrets": lambda: secrets.run(work, given.action, check=given.check),
         "cis": lambda: cis.run(work, junit=given.junit),
+        "upgrade": lambda: upgrade.run(
+            work,
+            given.to,
+            check=given.check,
+            force=given.force,
+            timeout=given.timeout,
+            measured=not given.no_probe,
+        ),
         "reset": lambda: reset.run(work, check=given.check),
         "destroy": lambda: machines.destroy(work),
         "snapshot": lambda: snapshot.run(work, given.action, given.name),

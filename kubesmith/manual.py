@@ -88,6 +88,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cis --quiet", "only what fails"),
         ("cis --json --junit cis.xml", "for other programs"),
     ),
+    "upgrade": (
+        ("upgrade --to 1.37.2 --check", "the plan: the way, each node, and what speaks against it"),
+        ("upgrade --to 1.37.2", "do it, and tell what a workload and the API missed meanwhile"),
+        ("upgrade --to 1.37 --force lost", "pods that no controller makes anew are deleted"),
+    ),
     "reset": (
         ("reset", "asks for the cluster's name"),
         ("reset --check", "by node: what would be removed and put back"),

@@ -14,6 +14,7 @@ from rich.text import Text
 from kubesmith import execute, report
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
+from kubesmith.running import refuse_other_version
 from kubesmith.ui import Ui
 
 Words = tuple[str, str, tuple[str, ...]]
@@ -24,6 +25,7 @@ LINES = 16  # of a text's difference; --json and -v have all of them
 
 def run(job: Job, *, exit_code: bool = False) -> int:
     """Show the plan; return 0, with ``exit_code`` 10 if something would change, and 1 if a node could not be asked."""
+    refuse_other_version(job)
     with job.alone():
         absent = _machines(job)
         bundle = _bundle(job.bundle)

@@ -11,6 +11,7 @@ from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.phases import CONVERGE, PHASES, tags
 from kubesmith.providers.podman.node_image import NodeImage
+from kubesmith.running import refuse_other_version
 from kubesmith.verify import run as verify
 
 
@@ -23,6 +24,7 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
     provider = job.provider()
     if "nodes" not in phases:
         _made(job, phases)
+    refuse_other_version(job)
     logins.check(job.spec)
     choice = source.choose(bundle.wanted(job)) if "bundle" in phases else None
     _packages(job, phases, choice)

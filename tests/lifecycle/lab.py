@@ -11,6 +11,7 @@ FILE = """\
 plugin: kubesmith.cluster.spec
 cluster:
   name: {name}
+  kubernetes: {kubernetes}  # kept
 provider: podman
 lab: true
 control_planes: {control_planes}
@@ -21,13 +22,14 @@ workers: {workers}
 class Lab:
     """Machines that podman made, with a cluster on them or without."""
 
-    def __init__(self, folder, name, control_planes=1, workers=1, more=""):
+    def __init__(self, folder, name, kubernetes="stable", control_planes=1, workers=1, more=""):
         self.name = name
         self.file = folder / "cluster.yml"
-        self.file.write_text(FILE.format(name=name, control_planes=control_planes, workers=workers) + more)
+        settings = {"name": name, "kubernetes": kubernetes, "control_planes": control_planes, "workers": workers}
+        self.file.write_text(FILE.format(**settings) + more)
         self.state = Path(os.environ.get("KUBESMITH_STATE", Path.home() / ".local/state/kubesmith")) / name
 
-    def run(self, verb, *words, seconds=900):
+    def run(self, verb, *words, seconds=900, environment=None):
         """Run runner.py; return its CompletedProcess, both outputs in ``stdout``."""
         command = [sys.executable, str(ROOT / "runner.py"), verb, "--inventory", str(self.file), *words]
         return subprocess.run(
@@ -38,6 +40,7 @@ class Lab:
             text=True,
             timeout=seconds,
             check=False,
+            env=os.environ | (environment or {}),
         )
 
     def must(self, verb, *words):
@@ -61,9 +64,9 @@ class Lab:
         return done.stdout
 
 
-def made(folder, name, **nodes):
+def made(folder, name, kubernetes="stable", **nodes):
     """Yield a lab whose nodes run, and remove it; KUBESMITH_KEEP=1 leaves it for a look."""
-    lab = Lab(folder, name, **nodes)
+    lab = Lab(folder, name, kubernetes, **nodes)
     try:
         lab.must("up", "--only", "bundle", "--only", "nodes")
         yield lab
