@@ -76,6 +76,12 @@ class Api:
         response = self._connection.getresponse()
         return response.status, response.read()
 
+    def close(self) -> None:
+        """Give the connection up; the next request makes another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def get(self, path: str) -> Any:
         """Return the answer to a GET."""
         return self.request("GET", path)
