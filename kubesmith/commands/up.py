@@ -24,7 +24,8 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
     provider = job.provider()
     if "nodes" not in phases:
         _made(job, phases)
-    refuse_other_version(job)
+    if phases & set(CONVERGE):
+        refuse_other_version(job)
     logins.check(job.spec)
     choice = source.choose(bundle.wanted(job)) if "bundle" in phases else None
     _packages(job, phases, choice)

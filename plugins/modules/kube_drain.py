@@ -159,6 +159,8 @@ class Node:
     def empty(self) -> None:
         """Evict what is to leave until nothing is left."""
         while left := self.pods():
+            if not self.request("GET", self.path)["spec"].get("unschedulable"):
+                raise ApiError(f"{self.name} was uncordoned while it was being emptied: nothing more is evicted")
             waited = time.monotonic() - self.start
             if waited > self.wanted["timeout"]:
                 names = [drain.name(pod) for pod in left]

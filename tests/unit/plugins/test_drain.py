@@ -112,6 +112,21 @@ def test_a_node_that_cannot_be_emptied_is_given_back_and_says_why(monkeypatch: p
     assert "unschedulable" not in server.node["spec"]
 
 
+def test_a_node_that_is_given_back_meanwhile_keeps_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server([pod("a"), pod("b")], refusals=1)
+    ask = server.request
+
+    def interrupted(method: str, path: str, body: Any = None, content: str = "") -> Any:
+        if method == "POST":
+            server.node["spec"] = {}
+        return ask(method, path, body, content)
+
+    server.request = interrupted  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="was uncordoned while it was being emptied"):
+        drained(server, monkeypatch, timeout=60)
+    assert "a" in server.pods
+
+
 def test_by_force_what_a_budget_holds_is_deleted_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     node = drained(Server([pod("a")], refusals=10**6), monkeypatch, force=True)
     assert node.actions == ["cordon w1", "delete default/a"]
