@@ -33,9 +33,8 @@ def explain(tmp_path, monkeypatch):
     nodes += [SimpleNamespace(name=name, role="worker") for name in ("w1", "w2")]
     spec = SimpleNamespace(machines=lambda: nodes, cluster=SimpleNamespace(name="test"))
     (tmp_path / "cluster.yml").write_text("cluster: {name: test}\n")
-    job = SimpleNamespace(
-        ui=Ui(), spec=spec, state=tmp_path, kubeconfig=tmp_path / "none", file=tmp_path / "cluster.yml"
-    )
+    files = {"kubeconfig": tmp_path / "none", "file": tmp_path / "cluster.yml", "bundle": tmp_path / "bundle"}
+    job = SimpleNamespace(ui=Ui(), spec=spec, state=tmp_path, **files)
 
     def run(*failures, texts=None, facts=None):
         asked = []

@@ -34,6 +34,7 @@ def job(tmp_path, monkeypatch):
         kubeconfig=state / "kubeconfig",
         file=tmp_path / "cluster.yml",
         spec=SimpleNamespace(cluster=SimpleNamespace(name="test")),
+        bundle=tmp_path / "bundle",
     )
 
 
