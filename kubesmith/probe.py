@@ -257,8 +257,8 @@ def _started(command: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-def objects(namespace: str, image: str) -> list[dict[str, Any]]:
-    """Return the workload: what a user would have who minds being interrupted."""
+def objects(namespace: str, image: str, *, budget: bool = True) -> list[dict[str, Any]]:
+    """Return the workload: what a user would have who minds being interrupted, with a disruption budget or without."""
     labels = {"app": NAME}
     selector = {"matchLabels": labels}
     server = {
@@ -294,11 +294,12 @@ def objects(namespace: str, image: str) -> list[dict[str, Any]]:
     strategy = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     deployment = {"replicas": REPLICAS, "selector": selector, "strategy": strategy}
     template = {"metadata": {"labels": labels}, "spec": pod}
+    least = {"minAvailable": 1, "selector": selector}
     enforce = {LABEL: "true", "pod-security.kubernetes.io/enforce": "restricted"}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": enforce}},
         _inside("apps/v1", "Deployment", namespace, deployment | {"template": template}),
-        _inside("policy/v1", "PodDisruptionBudget", namespace, {"minAvailable": 1, "selector": selector}),
+        *([_inside("policy/v1", "PodDisruptionBudget", namespace, least)] if budget else []),
         _inside("v1", "Service", namespace, {"selector": labels, "ports": [{"port": 80, "targetPort": PORT}]}),
     ]
 
@@ -348,8 +349,11 @@ def vantages(job: Job, nodes: Sequence[str] = ()) -> dict[str, list[str]]:
 
 
 @contextlib.contextmanager
-def measure(job: Job, *, nodes: Sequence[str] = (), ready_seconds: int = READY_SECONDS) -> Iterator[Meter]:
-    """Measure while the body runs. ``nodes`` are those to ask from, by default one or two workers.
+def measure(
+    job: Job, *, nodes: Sequence[str] = (), ready_seconds: int = READY_SECONDS, budget: bool = True
+) -> Iterator[Meter]:
+    """Measure while the body runs. ``nodes`` are those to ask from, by default one or two workers. Without ``budget``
+    nothing keeps both replicas from being evicted, as has to be where there is one node for them.
 
     Raises KubesmithError if the workload does not become ready within ``ready_seconds``, before the body runs. What
     the body raises goes through; the probe is removed in any case, and by the next one if the API is gone by then.
@@ -357,7 +361,9 @@ def measure(job: Job, *, nodes: Sequence[str] = (), ready_seconds: int = READY_S
     kubeconfig = job.kubeconfig
     namespace = f"kubesmith-probe-{secrets.token_hex(3)}"
     _remove(kubeconfig)
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects(namespace, _image(job.bundle))})
+    text = json.dumps(
+        {"apiVersion": "v1", "kind": "List", "items": objects(namespace, _image(job.bundle), budget=budget)}
+    )
     meter: Meter | None = None
     try:
         _kubectl(kubeconfig, "apply", "--server-side", "-f", "-", text=text)

@@ -204,16 +204,23 @@ def _measuring(job: Job, wanted: bool) -> Iterator[probe.Meter | None]:
         yield None
         return
     with job.ui.phase("probe", "Probe: a workload of two replicas behind a disruption budget"):
-        meter = probe.measure(job)
-        inside = meter.__enter__()
-    error: BaseException | None = None
+        meter = probe.measure(job, budget=_workers(job) > 1)
+        try:
+            inside = meter.__enter__()
+        except KubesmithError as error:
+            raise KubesmithError(
+                f"{error}; nothing was touched", fix="mend it, or measure nothing: --no-probe"
+            ) from error
     try:
         yield inside
-    except BaseException as problem:
-        error = problem
-        raise
     finally:
-        meter.__exit__(type(error) if error else None, error, None)
+        meter.__exit__(None, None, None)
+
+
+def _workers(job: Job) -> int:
+    """Return how many nodes a workload can be on: with a single one it cannot but be away while that is upgraded."""
+    everywhere = job.spec.features.schedule_control_planes
+    return sum(node.role == "worker" or everywhere for node in job.spec.machines())
 
 
 @contextmanager

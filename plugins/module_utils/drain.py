@@ -58,10 +58,17 @@ def _fulfilled(row: Object, labels: Mapping[str, str]) -> bool:
     }[row["operator"]]
 
 
-def undrainable(budgets: Iterable[Object], pods: Iterable[Object]) -> list[str]:
+def takes_pods(node: Object) -> bool:
+    """Tell whether ordinary pods may be scheduled on a node."""
+    taints = node["spec"].get("taints", ())
+    return not node["spec"].get("unschedulable") and all(row["effect"] == "PreferNoSchedule" for row in taints)
+
+
+def undrainable(budgets: Iterable[Object], pods: Iterable[Object], elsewhere: bool = True) -> list[str]:
     """Return a sentence for each disruption budget that lets none of its pods go now, and why.
 
-    ``pods`` are the pods that would have to leave. A budget without such a pod is in nobody's way.
+    ``pods`` are the pods that would have to leave. A budget without such a pod is in nobody's way. ``elsewhere`` tells
+    whether there is another node for them: without one, a budget that wants a healthy pod never lets the last one go.
     """
     moving = leaving(pods)
     found = []
@@ -73,8 +80,10 @@ def undrainable(budgets: Iterable[Object], pods: Iterable[Object]) -> list[str]:
             if pod["metadata"]["namespace"] == space
             and matches(budget["spec"].get("selector"), pod["metadata"].get("labels", {}))
         ]
-        if mine and status.get("disruptionsAllowed", 0) < 1:
-            healthy, wanted = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+        healthy, wanted = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+        if mine and not elsewhere and wanted > 0 and status.get("disruptionsAllowed", 0) > 0:
+            found.append(f"{name(budget)} wants {wanted} healthy, and there is no other node for its pods")
+        elif mine and status.get("disruptionsAllowed", 0) < 1:
             found.append(
                 f"{name(budget)} lets no pod go: {healthy} healthy, {wanted} wanted "
                 f"(pods: {', '.join(sorted(name(pod).partition('/')[2] for pod in mine)[:3])})"

@@ -131,12 +131,14 @@ def cluster() -> Row:
     pods = api.get("/api/v1/pods")["items"]
     budgets = api.get("/apis/policy/v1/poddisruptionbudgets")["items"]
     config = (api.find("/api/v1/namespaces/kube-system/configmaps/kubeadm-config") or {}).get("data", {})
-    nodes = [node_row(item) for item in api.get("/api/v1/nodes")["items"]]
+    items = api.get("/api/v1/nodes")["items"]
+    nodes = [node_row(item) for item in items]
+    elsewhere = sum(map(drain.takes_pods, items)) > 1
     return {
         "version": api.get("/version")["gitVersion"].removeprefix("v"),
         "configured": setting(config.get("ClusterConfiguration", ""), "kubernetesVersion").removeprefix("v"),
         "nodes": nodes,
-        "undrainable": drain.undrainable(budgets, pods),
+        "undrainable": drain.undrainable(budgets, pods, elsewhere),
         "lost": lost(pods),
         "deprecated": deprecated(str(api.get("/metrics"))),
         "etcd": etcd_problems(),

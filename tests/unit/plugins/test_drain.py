@@ -54,6 +54,17 @@ def test_a_budget_with_room_or_without_pods_here_is_in_nobodys_way() -> None:
     assert "2 healthy, 2 wanted" in drain.undrainable([budget(everything)], [pod("a")])[0]
 
 
+def test_the_last_pod_has_nowhere_to_go_without_another_node() -> None:
+    everything: dict[str, Any] = {}
+    roomy = budget(everything, allowed=1, wanted=1)
+    assert drain.undrainable([roomy], [pod("a")], elsewhere=True) == []
+    assert "no other node" in drain.undrainable([roomy], [pod("a")], elsewhere=False)[0]
+    assert drain.undrainable([budget(everything, allowed=1, wanted=0)], [pod("a")], elsewhere=False) == []
+    taint = {"key": "x", "effect": "NoSchedule"}
+    specs: list[dict[str, Any]] = [{}, {"unschedulable": True}, {"taints": [taint]}]
+    assert [drain.takes_pods({"spec": spec}) for spec in specs] == [True, False, False]
+
+
 class Server:
     """Holds a node and pods; refuses the first evictions, as a budget would."""
 
