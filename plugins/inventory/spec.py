@@ -16,7 +16,8 @@ description:
 requirements:
   - pydantic >= 2 on the controller
 notes:
-  - Any YAML file with C(plugin=kubesmith.cluster.spec) at its top, or with a top-level mapping C(cluster), is accepted.
+  - Any YAML file with C(plugin=kubesmith.cluster.spec) at its top, or with a top-level mapping C(cluster) that has
+    a name, is accepted.
 options:
   plugin:
     description: Name of this plugin; lets Ansible find it without C(enable_plugins).
@@ -56,7 +57,13 @@ else:
 
 PLUGIN = re.compile(rb"^plugin\s*:\s*[\"']?kubesmith\.cluster\.spec\b", re.MULTILINE)
 MOST = 2**23  # more than a cluster file may have; that it has too much is told when it is read
-TOP_LEVEL = re.compile(rb"^(cluster|provider|nodes|workers)\s*:", re.MULTILINE)
+TOP_LEVEL = re.compile(rb"^[\"']?(cluster|provider|nodes|workers)[\"']?\s*:", re.MULTILINE)
+#: A cluster that says its name, where the other words are misspelt. A group of hosts has no such entry.
+NAMED = re.compile(
+    rb"^[\"']?cluster[\"']?\s*:[ \t]*(?:\{[^}\n]*\bname[\"']?\s*:|"
+    rb"(?:#[^\n]*)?\r?\n(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]+[\"']?(?:name|kubernetes|endpoint)[\"']?\s*:)",
+    re.MULTILINE,
+)
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
@@ -71,7 +78,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         with Path(path).open("rb") as content:
             text = content.read(MOST)
         # "cluster" alone could be a group of an ordinary inventory.
-        return bool(PLUGIN.search(text)) or {b"cluster"} < set(TOP_LEVEL.findall(text))
+        known = {b"cluster"} < set(TOP_LEVEL.findall(text))
+        return known or bool(PLUGIN.search(text) or NAMED.search(text))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill ``inventory`` from the cluster file at ``path``; every problem of the file is one error."""

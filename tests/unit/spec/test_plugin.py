@@ -83,6 +83,22 @@ def test_a_bad_file_stops_ansible_with_every_problem(lab: Path) -> None:
     assert f"{lab}:6:1: lab: 1 is not true or false" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"cluster": {"name": x}\n"provider": podman\nworker: 1\n',
+        "cluster: # ours\n\n  # its name\n  name: x\nprovder: podman\n",
+        "cluster: {kubernetes: stable, name: x}\nnodess: []\n",
+    ],
+)
+def test_a_cluster_file_whose_other_words_are_misspelt_is_ours_too(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yml"
+    file.write_text(text)
+    done = enabled(file, "--list")
+    assert done.returncode == 2
+    assert "is not a known setting; did you mean" in done.stderr
+
+
 def test_an_ordinary_inventory_is_left_to_ansible(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yml"
     file.write_text("cluster:\n  hosts:\n    a: {}\nother:\n  hosts:\n    b: {}\n")
