@@ -51,7 +51,7 @@ def _packages(job: Job, phases: frozenset[str], choice: source.Choice | None) ->
     compilers = ["bundle"] if choice and choice.kind == "gomod" else []
     nodes = list(providers.packages(job.spec)) if "nodes" in phases else []
     if nodes == ["podman"]:
-        image = NodeImage()
+        image = NodeImage(debian=job.spec.podman.debian)
         carried = choice is not None and choice.kind == "file" and source.brings(choice.wanted, image.tar.name)
         nodes = ["nodes" if carried or image.at_hand() else "podman"]
     bootstrap.require_packages(*compilers, *nodes, assume_yes=job.assume_yes)

@@ -25,7 +25,13 @@ def make(
     if spec.provider == "podman":
         cidr = spec.network.nodes
         return PodmanProvider(
-            spec.cluster.name, wanted, node_cidr=cidr, avoid=avoid, bundle=bundle, dual_stack=spec.dual_stack
+            spec.cluster.name,
+            wanted,
+            node_cidr=cidr,
+            avoid=avoid,
+            bundle=bundle,
+            dual_stack=spec.dual_stack,
+            debian=spec.podman.debian,
         )
     if spec.provider == "ssh":
         return ExistingProvider(spec)

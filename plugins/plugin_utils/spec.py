@@ -451,6 +451,12 @@ class Vagrant(Part):
     )
 
 
+class Podman(Part):
+    """The containers that provider podman makes as nodes."""
+
+    debian: Literal[12, 13] = Field(12, description="Debian release of the nodes, chosen when they are made.")
+
+
 class Kubeadm(Part):
     """Settings handed to kubeadm's configuration as they are."""
 
@@ -491,6 +497,7 @@ class Spec(Part):
     security: Security = Field(default_factory=Security)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
     vagrant: Vagrant = Field(default_factory=Vagrant)
+    podman: Podman = Field(default_factory=Podman)
 
     @property
     def encrypted(self) -> bool:

@@ -36,11 +36,14 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--node-cidr")
     parser.add_argument("--bundle", default=str(paths.cache() / "bundle" / "current"))
+    parser.add_argument("--debian", type=int, choices=[12, 13], default=12)
     options = parser.parse_args()
     wanted = [Wanted(f"cp{i + 1}", "control-plane") for i in range(options.control_planes)]
     wanted += [Wanted(f"w{i + 1}", "worker") for i in range(options.workers)]
     avoid = [IPv4Network("10.244.0.0/16"), IPv4Network("10.96.0.0/12")]
-    provider = PodmanProvider(options.name, wanted, options.node_cidr, avoid, Path(options.bundle))
+    provider = PodmanProvider(
+        options.name, wanted, options.node_cidr, avoid, Path(options.bundle), debian=options.debian
+    )
     try:
         if options.verb == "status":
             for status in provider.status():

@@ -63,10 +63,15 @@ def runtime_flags(machine: Host) -> list[str]:
     return [] if machine.cgroup_v2 else ["--runtime", "runc"]
 
 
-def node_flags(machine: Host) -> list[str]:
+#: From release 256 on, which Debian 13 has, systemd starts on cgroups v1 only when its command line says so.
+LEGACY = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
+
+
+def node_flags(machine: Host, debian: int = 12) -> list[str]:
     """Return the flags with which systemd, containerd and the kubelet run in a container of this machine."""
     # podman's systemd mode gives the container a part of the cgroup v1 tree only: the kubelet finds no kubepods.slice.
     version1 = ["--systemd=false", "--env=container=podman", "--tmpfs=/run:rw,nosuid,nodev,mode=755"]
+    version1 += [f"--env=SYSTEMD_PROC_CMDLINE={LEGACY}"] if debian > 12 else []
     return [
         "--privileged",
         "--cgroupns=private",

@@ -41,6 +41,7 @@ class Common:
     public_key: str
     memory_mb: int | None
     cpus: float | None
+    debian: int = 12
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Node:
             if not exists("volume", volume):
                 podman("volume", "create", f"--label={CLUSTER}={self.common.cluster}", volume)
         machine = host()
-        command = [*runtime_flags(machine), "run", "--detach", *node_flags(machine), *self._flags(), self.common.image]
+        flags = [*node_flags(machine, self.common.debian), *self._flags()]
+        command = [*runtime_flags(machine), "run", "--detach", *flags, self.common.image]
         try:
             podman(*command)
         except KubesmithError:  # remains of a killed podman may be in the way: once more, without them

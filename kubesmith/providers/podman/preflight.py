@@ -29,11 +29,17 @@ INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 def check(
-    lab: Lab, wanted: Sequence[Wanted], node_cidr: IPv4Network | None, avoid: Sequence[IPv4Network], bundles: Path
+    lab: Lab,
+    wanted: Sequence[Wanted],
+    node_cidr: IPv4Network | None,
+    avoid: Sequence[IPv4Network],
+    bundles: Path,
+    *,
+    image: NodeImage,
 ) -> None:
     """Raise InputError for the first thing that would stop these nodes from being made."""
     _tools()
-    NodeImage().check()
+    image.check()
     containers, volumes, networks = (
         podman_json("ps", "--all"),
         podman_json("volume", "ls"),
@@ -54,7 +60,7 @@ def check(
     starting = [node for node in wanted if node.name not in {c.node for c in found if c.running}]
     _memory(starting)
     _inotify(starting)
-    _disk([node for node in wanted if node.name not in {c.node for c in found}])
+    _disk([node for node in wanted if node.name not in {c.node for c in found}], image)
 
 
 def _tools() -> None:
@@ -173,11 +179,11 @@ def _free_inotify(most: int) -> int:
     return len(granted)
 
 
-def _disk(new: Sequence[Wanted]) -> None:
+def _disk(new: Sequence[Wanted], image: NodeImage) -> None:
     if not new:
         return
     folder = podman("info", "--format={{.Store.GraphRoot}}").strip()
-    needed = sum(DISK[node.role] for node in new) + (0 if NodeImage().present() else DISK_FOR_IMAGE)
+    needed = sum(DISK[node.role] for node in new) + (0 if image.present() else DISK_FOR_IMAGE)
     free = shutil.disk_usage(folder).free // 2**20
     if needed > free:
         raise InputError(

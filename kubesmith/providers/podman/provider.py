@@ -35,7 +35,7 @@ class PodmanProvider:
     ``node_cidr`` is the lab's own network (``10.99.0.0/24``); None takes the first free one. ``avoid`` holds the pod
     and service CIDRs. ``bundle`` is the bundle's folder: nodes see the folder around it, read-only, so that another
     bundle beside it can be given to nodes that run. ``memory_mb`` and ``cpus`` limit each node; None leaves it
-    everything.
+    everything. ``debian`` is the release that new nodes are made of.
     """
 
     name: str
@@ -46,11 +46,17 @@ class PodmanProvider:
     memory_mb: int | None = None
     cpus: float | None = None
     dual_stack: bool = False
+    debian: int = 12
 
     @property
     def folder(self) -> Path:
         """The cluster's state folder."""
         return paths.state(self.name)
+
+    @property
+    def image(self) -> NodeImage:
+        """What new nodes are made of."""
+        return NodeImage(debian=self.debian)
 
     @property
     def lab(self) -> Lab:
@@ -59,7 +65,7 @@ class PodmanProvider:
 
     def check(self) -> None:
         """Raise InputError, with the remedy, for whatever would stop ``create``."""
-        preflight.check(self.lab, self.wanted, self._node_cidr(), self.avoid, self._bundles())
+        preflight.check(self.lab, self.wanted, self._node_cidr(), self.avoid, self._bundles(), image=self.image)
 
     def create(self, progress: Progress) -> Sequence[Machine]:
         """Bring every wanted node to running and reachable by SSH; return them and save ``machines.json``."""
@@ -71,7 +77,7 @@ class PodmanProvider:
         progress.total(len(self.wanted) + 1)
         self._bundles().mkdir(parents=True, exist_ok=True)
         paths.make_private(self.folder)
-        image = NodeImage().ensure(progress)
+        image = self.image.ensure(progress)
         made = self._run(self._plan(image), progress)
         self.records.saved()  # all run now, whatever an interrupted save had stopped
         return made
@@ -172,7 +178,7 @@ class PodmanProvider:
     def _start_noted(self, progress: Progress) -> None:
         """Start the nodes that a save found running."""
         _, names = self.records.saving()
-        again = [n for n in self._plan(NodeImage().reference) if n.name in names]
+        again = [n for n in self._plan(self.image.reference) if n.name in names]
         _each(lambda n: n.up(progress), again)
         for n in again:
             n.reach(self.folder / ssh.CONFIG, progress)
@@ -235,7 +241,7 @@ class PodmanProvider:
         kept |= addresses or {}
         given = network.assign(self.wanted, subnet, {name: ip for name, ip in kept.items() if _in(ip, subnet)})
         public = ssh.ensure_key(self.folder, f"kubesmith-{self.name}")
-        common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus)
+        common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus, self.debian)
         return [
             node.Node(common, w.name, w.role, given[w.name], found.get(w.name), network.beside(given[w.name], six))
             for w in self.wanted

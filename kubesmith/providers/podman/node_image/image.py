@@ -28,15 +28,18 @@ ITEM = "node image"
 class NodeImage:
     """The image that every lab node starts from. Safe to interrupt: a half-built one is never taken for a whole one."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or paths.cache() / "node-image"
+    def __init__(self, folder: Path | None = None, debian: int = 12) -> None:
+        self.suite = recipe.SUITES[debian]
+        usual = paths.cache() / "node-image"
+        self.folder = folder or (usual if debian == 12 else usual / self.suite)
+        self.repository = REPOSITORY if debian == 12 else f"{REPOSITORY}-{self.suite}"
         self.architecture = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
-        self.digest = recipe.digest(self.architecture)
+        self.digest = recipe.digest(self.architecture, self.suite)
 
     @property
     def reference(self) -> str:
         """The image's name in podman, ``localhost/kubesmith/node:DIGEST``."""
-        return f"{REPOSITORY}:{self.digest}"
+        return f"{self.repository}:{self.digest}"
 
     @property
     def tar(self) -> Path:
@@ -62,7 +65,7 @@ class NodeImage:
                 f"{recipe.KEYRING} is missing; it vouches for Debian's packages",
                 fix="apt-get install debian-archive-keyring",
             )
-        archive(recipe.SUITE)
+        archive(self.suite)
 
     def ensure(self, progress: Progress) -> str:
         """Return the image's name, building or importing it first where it is missing."""
@@ -89,7 +92,7 @@ class NodeImage:
     def _import(self, progress: Progress) -> None:
         progress.update(ITEM, "importing into podman")
         # Older ones that nothing uses go. Snapshots have the label too, and a cluster's besides: they stay.
-        entries = podman_json("images", "--filter", f"label={LABEL}")
+        entries = podman_json("images", "--filter", f"label={LABEL}", "--filter", f"reference={self.repository}")
         for old in {entry["Id"] for entry in entries if CLUSTER not in (entry.get("Labels") or {})}:
             podman("rmi", old, check=False)
         changes = [
@@ -105,8 +108,8 @@ class NodeImage:
         for leftover in self.folder.glob("*.tar*"):
             leftover.unlink()
         _remove(root)
-        source = archive(recipe.SUITE)
-        _debootstrap(root, self.architecture, source, self.folder, progress)
+        source = archive(self.suite)
+        _debootstrap(root, self.architecture, self.suite, source, folder=self.folder, progress=progress)
         progress.update(ITEM, "packing")
         finish(root, source.sources)
         _pack(root, self.tar)
@@ -130,7 +133,9 @@ def finish(root: Path, sources: str) -> None:
             _remove(unwanted)
 
 
-def _debootstrap(root: Path, architecture: str, source: Archive, folder: Path, progress: Progress) -> None:
+def _debootstrap(
+    root: Path, architecture: str, suite: str, source: Archive, *, folder: Path, progress: Progress
+) -> None:
     """Run debootstrap in mount and process namespaces of its own: whatever ends us ends it, mounts included."""
     packages = folder / "packages"
     packages.mkdir(exist_ok=True)
@@ -140,7 +145,7 @@ def _debootstrap(root: Path, architecture: str, source: Archive, folder: Path, p
         *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"),
         *("debootstrap", "--variant=minbase", f"--arch={architecture}", f"--keyring={recipe.KEYRING}"),
         *(f"--cache-dir={packages}", f"--include={','.join(recipe.PACKAGES)}"),
-        *(recipe.SUITE, str(root), source.mirror),
+        *(suite, str(root), source.mirror),
     ]
     environment = os.environ | {"LC_ALL": "C.UTF-8"} | ({"http_proxy": source.proxy} if source.proxy else {})
     log = folder / "build.log"

@@ -7,7 +7,8 @@ import json
 import stat
 from pathlib import Path
 
-SUITE = "bookworm"
+#: Debian's releases that nodes can be made of, and what its archive calls them.
+SUITES = {12: "bookworm", 13: "trixie"}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FILES = Path(__file__).parent / "files"
 #: The first process of a node, see files/usr/local/sbin/kubesmith-node.
@@ -78,11 +79,11 @@ def files() -> dict[str, bytes]:
     return {str(path.relative_to(FILES)): path.read_bytes() for path in found}
 
 
-def digest(architecture: str) -> str:
+def digest(architecture: str, suite: str = SUITES[12]) -> str:
     """Return the 16 hexadecimal digits that name the image made by this recipe for ``architecture`` (``amd64``)."""
     content = {
         "architecture": architecture,
-        "suite": SUITE,
+        "suite": suite,
         "packages": PACKAGES,
         "masked": MASKED,
         "dropped": DROPPED,
