@@ -24,8 +24,10 @@ MARGIN = 15.0  # seconds before the phase that still count
 JOURNAL = re.compile(r"^(?:--- )?[Tt]he (?:journal of (\w+)|(\w+)'s journal) ends with:\n", re.MULTILINE)
 WARNING = re.compile(r"^\s*\[WARNING [^\n]*\n?", re.MULTILINE)  # kubeadm's: it goes on
 ERROR = re.compile(r"\b(error|failed|fatal|panic|cannot|refused|denied|invalid)\b|\bE\d{4} ", re.IGNORECASE)
-NOISE = re.compile(
-    r"cni plugin not initialized|:6443: connect: connection refused|NetworkPluginNotReady", re.IGNORECASE
+NOISE = re.compile(  # what a healthy start says too, the last four in a container
+    r"cni plugin not initialized|:6443: connect: connection refused|NetworkPluginNotReady|watchdog is not enabled|"
+    r"Module overlay not found|fsverity|ApplyOOMScoreAdj|systemd-modules-load",
+    re.IGNORECASE,
 )
 
 

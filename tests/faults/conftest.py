@@ -22,8 +22,8 @@ lab: true
 control_planes: 1
 workers: 1
 """
-# kubeadm waits so long for what never comes; five minutes are of no use here.
-VARIABLES = "kubeadm_master_init_timeout: 60\n"
+# kubeadm waits so long for what never comes; five minutes are of no use where a failure is wanted.
+SHORT = "kubeadm_master_init_timeout: 60\n"
 FORGET = """
 if command -v kubeadm; then kubeadm reset --force; fi
 rm -rf /etc/cni/net.d/*
@@ -37,8 +37,8 @@ class Lab:
     def __init__(self, folder):
         self.file = folder / "cluster.yml"
         self.file.write_text(FILE)
-        (folder / "group_vars").mkdir()
-        (folder / "group_vars" / "all.yml").write_text(VARIABLES)
+        self.variables = folder / "group_vars" / "all.yml"
+        self.variables.parent.mkdir()
 
     def run(self, *words, seconds=900):
         """Run runner.py; return its CompletedProcess, both outputs in ``stdout``."""
@@ -47,8 +47,9 @@ class Lab:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False
         )
 
-    def up(self, *more):
-        """Converge; return (exit code, everything that was printed)."""
+    def up(self, *more, fails=False):
+        """Converge; return (exit code, everything that was printed). What ``fails`` is not waited for that long."""
+        self.variables.write_text(SHORT if fails else "{}\n")
         done = self.run("up", "--only", "converge", *more)
         return done.returncode, done.stdout
 

@@ -77,7 +77,7 @@ def test_the_cause_is_named_first_and_its_remedy_helps(prepared, name):
     prepared.forget_cluster()
     prepared.on("cp1", plant)
     try:
-        code, said = prepared.up()
+        code, said = prepared.up(fails=True)
     finally:
         prepared.on("cp1", remedy)
     print(said)
