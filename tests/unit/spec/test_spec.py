@@ -388,7 +388,8 @@ lab: 1
         LAB + '"qu\\nx": 1\n',
         [
             "f:3:1: 'qu\\nx': is not a known setting; settings here are access, bundle, cluster, control_planes, "
-            "features, groups, kubeadm, lab, network, nodes, plugin, podman, provider, runtime, security, vagrant, workers"
+            "features, groups, kubeadm, lab, network, nodes, plugin, podman, provider, runtime, security, vagrant, "
+            "workers"
         ],
     ),
 }
