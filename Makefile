@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-faults: ## a lab interrupted at every phase, 60 cases chosen by a seed; KUB
 
 test-soak: ## an hour of writing while nodes restart: no record is lost; KUBESMITH_SOAK is another number of seconds
 	$(IN) $(NEEDS) python tests/run.py soak
+
+test-tour: ## a lab that every tour is taken on, with `verify` after each; kill -9 in the middle; every exercise solved
+	$(IN) $(NEEDS) python tests/run.py tour
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

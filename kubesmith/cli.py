@@ -21,6 +21,7 @@ from rich.text import Text
 from kubesmith import __version__, bootstrap, completion, job, manual, paths
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.phases import chosen
+from kubesmith.tour.texts import LANGUAGES
 from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
@@ -36,7 +37,11 @@ ENTERING = {
     "sbom",
     "secrets",
     "upgrade",
+    "tour",
+    "inspect",
 }  # machines; so does up, which looks for itself
+KEEPING_TOUR = {"down", "destroy", "reset"}  # after these nothing is left that a killed tour could have changed
+TOUR_ACTIONS = ("list", "run", "all", "quiz", "check", "restore")
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
 NOT_OURS = {
     errno.EACCES,
@@ -69,6 +74,8 @@ VERBS = {
     "destroy": "remove the machines and everything that belongs to them",
     "snapshot": "save, restore, list or delete the state of all machines",
     "box": "build a Vagrant box from Debian's archive, where no box registry is reached",
+    "tour": "show on a lab how Kubernetes works and fails, from evidence; set exercises and grade them",
+    "inspect": "show a pod's whole chain: owner, node, processes, network, rules, image layers, etcd key",
     "schema": "print the JSON Schema of cluster.yml, for editors",
     "import": "turn another tool's list of machines into a cluster.yml",
     "completion": 'print a shell\'s completion: eval "$(python3 runner.py completion bash)"',
@@ -169,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     made["bundle"].add_argument("--digest", metavar="sha256:…", help="import: only the file with this digest")
     made["snapshot"].add_argument("action", choices=("save", "restore", "list", "delete"))
     made["snapshot"].add_argument("name", nargs="?", help="of the snapshot; list takes none")
+    _tour_options(made["tour"], made["inspect"])
     made["box"].add_argument("action", choices=("build",))
     made["import"].add_argument("kind", choices=("kubespray", "csv", "rebar"), help="whose inventory it is")
     source = made["import"].add_argument("path", type=Path, help="inventory file, or the folder that holds it")
@@ -184,6 +192,19 @@ def parser() -> argparse.ArgumentParser:
     completion.of(made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]"), "nodes")
     made["kubectl"].add_argument("arguments", nargs="*", metavar="ARGUMENT")
     return top
+
+
+def _tour_options(tour: argparse.ArgumentParser, inspect: argparse.ArgumentParser) -> None:
+    """Add what the verbs of the tours take."""
+    tour.add_argument("action", choices=TOUR_ACTIONS, metavar="ACTION", help=", ".join(TOUR_ACTIONS))
+    completion.of(tour.add_argument("name", nargs="?", help="run: of the tour; quiz: of the exercise"), "tours")
+    tour.add_argument("--pace", action="store_true", help="wait for Enter after each explanation, or give time to read")
+    inspect.add_argument("pod", metavar="POD", help="name, or NAMESPACE/NAME")
+    inspect.add_argument("-n", "--namespace", metavar="NAMESPACE", help="where it is, if the name is not unique")
+    for verb in (tour, inspect):
+        verb.add_argument(
+            "--language", choices=LANGUAGES, help="en or ko; by default that of KUBESMITH_LANGUAGE or LANG"
+        )
 
 
 def _seconds(text: str) -> float:
@@ -254,6 +275,7 @@ def dispatch(given: argparse.Namespace) -> int:
         cis,
         files,
         gather,
+        inspect,
         machines,
         plan,
         preflight,
@@ -262,6 +284,7 @@ def dispatch(given: argparse.Namespace) -> int:
         secrets,
         snapshot,
         status,
+        tour,
         up,
         upgrade,
         verify,
@@ -283,9 +306,14 @@ def dispatch(given: argparse.Namespace) -> int:
         return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()
     assert work is not None
-    if given.verb in ENTERING or (given.verb == "up" and "nodes" not in phases):
+    listing = given.verb == "tour" and given.action == "list"
+    if (given.verb in ENTERING and not listing) or (given.verb == "up" and "nodes" not in phases):
         work.enter()
+    if given.verb not in KEEPING_TOUR and not (given.verb == "snapshot" and given.action == "restore"):
+        tour.restore_left(work)
     verbs: dict[str, Callable[[], int]] = {
+        "tour": lambda: tour.run(work, given.action, given.name, pace=given.pace, chosen=given.language),
+        "inspect": lambda: inspect.run(work, given.pod, namespace=given.namespace, chosen=given.language),
         "up": lambda: plan.run(work) if given.check else up.run(work, phases=phases),
         "plan": lambda: plan.run(work, exit_code=given.exit_code),
         "preflight": lambda: preflight.run(work),

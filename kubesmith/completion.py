@@ -19,6 +19,11 @@ NODES = (
     'sed -n "s/^Host \\([^ *?]*\\)$/\\1/p" "${KUBESMITH_STATE:-$HOME/.local/state/kubesmith}"/*/ssh_config 2>/dev/null'
 )
 
+# Neither may cost more than a moment: the names stand in the message file, and pods are not asked for.
+TOURS = (
+    f"sed -n '/^tours:/,$ s/^  \\([a-z][a-z0-9-]*\\):$/\\1/p' {shlex.quote(str(paths.PACKAGE))}/tour/messages/en.yml"
+)
+
 
 def of(action: argparse.Action, kind: str) -> None:
     """Have the values of ``action`` completed: files, inventories, nodes, phases or milestones."""
@@ -47,6 +52,7 @@ def _functions() -> dict[str, str]:
         "nodes": NODES,
         "phases": f"printf '%s\\n' {' '.join([*PHASES, *GROUPS])}",
         "milestones": f"printf '%s\\n' {' '.join(milestones.MILESTONES)}",
+        "tours": TOURS,
     }
     files: Mapping[str, Any] = {"inventories": {"bash": '; compgen -f -- "$1"', "zsh": "; _files"}}
     rows: dict[str, list[str]] = {"bash": [], "zsh": [], "fish": []}

@@ -109,6 +109,19 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("snapshot delete clean", ""),
     ),
     "box": (("box build --yes", "kept in the cache, added to Vagrant as kubesmith/debian-12"),),
+    "tour": (
+        ("tour list", "what there is, and how long each takes"),
+        ("tour run pod-flow --pace", "a pod's way in eight steps, at a reader's pace"),
+        ("tour run kubelet-stopped --language ko", "in Korean"),
+        ("tour all", "every tour, one after the other"),
+        ("tour quiz service-selector", "a fault is planted; without a name the exercises are listed"),
+        ("tour check", "0 if it is mended, else 1 and a hint"),
+        ("tour restore", "give up an exercise; take back what a killed tour left"),
+    ),
+    "inspect": (
+        ("inspect etcd-cp1", "from its owner to the kernel's rules"),
+        ("inspect kube-system/coredns-66bff467f8-x5z2q --json", "as data"),
+    ),
     "schema": (("schema > cluster.schema.json", "for an editor that completes YAML from it"),),
     "import": (
         ("import kubespray inventory/mycluster -o cluster.yml", "says what was kept, translated, ignored"),

@@ -177,7 +177,12 @@ def _sources() -> list[tuple[str, str]]:
 
 def package(script: str, question: dict[str, Any]) -> str:
     """Return scripts and question as one word for a command line (far below the kernel's 128 KiB for a word)."""
-    text = json.dumps([_sources(), f"kubesmith.verify.remote.{script}", question])
+    return packed(_sources(), f"kubesmith.verify.remote.{script}", question)
+
+
+def packed(sources: list[tuple[str, str]], module: str, question: dict[str, Any]) -> str:
+    """Return ``sources`` (module name and text), the module to run and its question as one word for LOADER."""
+    text = json.dumps([sources, module, question])
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 

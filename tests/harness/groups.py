@@ -204,6 +204,12 @@ def soak(_folder: Path) -> Iterator[Step]:
     yield Step("soak", tests, skip=_no_nodes(), limit=3 * 3600, count=pytest_counts)
 
 
+def tour(_folder: Path) -> Iterator[Step]:
+    """Yield the tests that take every tour on a lab, kill some, and solve every exercise; only run when named."""
+    tests = (*_python("pytest"), "-rs", "-v", "tests/tour")
+    yield Step("tour", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -228,6 +234,7 @@ LONG = {
     "airgap",
     "machines",
     "lifecycle",
+    "tour",
     "security",
     "interruptions",
     "soak",
@@ -247,4 +254,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "security": security,
     "interruptions": interruptions,
     "soak": soak,
+    "tour": tour,
 }

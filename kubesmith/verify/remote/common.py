@@ -47,14 +47,23 @@ def kubectl(*arguments: str, text: str = "", timeout: float = 20) -> str:
     )
 
 
-class Api:
-    """The API server, asked with the administrator's credentials; a tenth of the CPU time that kubectl takes to start.
+class Refused(RuntimeError):
+    """The API server's answer was no success; ``status`` is its HTTP status."""
 
-    One connection for each thread. An answer that is no success raises RuntimeError with the server's message.
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Api:
+    """The API server, asked with the credentials of a kubeconfig that kubeadm wrote (the administrator's).
+
+    It takes a tenth of the CPU time that kubectl takes to start. One connection for each thread. An answer that is no
+    success raises Refused with the server's message.
     """
 
-    def __init__(self) -> None:
-        config = read(ADMIN)
+    def __init__(self, kubeconfig: str = ADMIN) -> None:
+        config = read(kubeconfig)
         self.server = _field(config, "server").removeprefix("https://")
         authority = base64.b64decode(_field(config, "certificate-authority-data")).decode()
         self.context = ssl.create_default_context(cadata=authority)
@@ -82,7 +91,7 @@ class Api:
             self.local.connection = None
             raise
         if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status} {said[:600]}")
+            raise Refused(f"{method} {path}: {answer.status} {said[:600]}", answer.status)
         return said
 
     def get(self, path: str) -> dict[str, Any]:
@@ -107,8 +116,8 @@ class Api:
         """Delete one object, or none if it is gone already, without waiting for its end."""
         try:
             self.raw("DELETE", path)
-        except RuntimeError as error:
-            if ": 404 " not in str(error):
+        except Refused as error:
+            if error.status != 404:
                 raise
 
 
@@ -116,7 +125,7 @@ def _field(config: str, name: str) -> str:
     """Return a value of a kubeconfig as kubeadm writes it: each on a line of its own."""
     found = re.search(rf"^\s*{name}: (\S+)$", config, re.MULTILINE)
     if not found:
-        raise RuntimeError(f"{ADMIN} has no {name}")
+        raise RuntimeError(f"the kubeconfig has no {name}")
     return found[1]
 
 

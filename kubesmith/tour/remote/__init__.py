@@ -1,0 +1,1 @@
+"""What runs on nodes: standard library and Python 3.9 only."""

@@ -1,0 +1,1 @@
+"""Tours, exercises and `inspect` on a lab of their own."""
