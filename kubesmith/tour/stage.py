@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from rich.text import Text
 
-from kubesmith import paths
 from kubesmith.errors import KubesmithError
 from kubesmith.job import Job
 from kubesmith.tour.api import Cluster, Denied, Object, Unanswered, path
@@ -340,7 +339,7 @@ def test_image(nodes: Nodes) -> str:
     variables = next(iter(nodes.variables.values()))
     if named := str(variables.get("kubesmith_verify_image", "")):
         return named
-    bundle = paths.bundle() / "bundle.json"
+    bundle = nodes.job.bundle / "bundle.json"
     text = (
         bundle.read_text()
         if bundle.exists()
