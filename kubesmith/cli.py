@@ -26,13 +26,14 @@ from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
 WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
-WITHOUT_CLUSTER = {"completion", "schema", "import", "bundle", "box"}
+WITHOUT_CLUSTER = {"completion", "schema", "import", "adopt", "bundle", "box"}
 ENTERING = {
     "cis",
     "plan",
     "preflight",
     "verify",
     "gather",
+    "repair",
     "reset",
     "sbom",
     "secrets",
@@ -78,6 +79,9 @@ VERBS = {
     "inspect": "show a pod's whole chain: owner, node, processes, network, rules, image layers, etcd key",
     "schema": "print the JSON Schema of cluster.yml, for editors",
     "import": "turn another tool's list of machines into a cluster.yml",
+    "adopt": "write the cluster.yml of a cluster that other hands built with kubeadm; the cluster is only read",
+    "export": "write the files and commands by which a person makes the same cluster by hand",
+    "repair": "find sick nodes; restart, reboot or join them anew, one by one, and look after each step",
     "completion": 'print a shell\'s completion: eval "$(python3 runner.py completion bash)"',
     "bundle": "build, verify, list, export or import what the nodes are given",
 }
@@ -152,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made["upgrade"].add_argument("--no-probe", action="store_true", help="measure no workload meanwhile")
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
+    made["repair"].add_argument("--check", action="store_true", help="do nothing, show what is sick and would be done")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
@@ -186,7 +191,10 @@ def parser() -> argparse.ArgumentParser:
     made["import"].add_argument(
         "--lab", action="store_true", help="the same cluster on container nodes of this machine, to rehearse with"
     )
-    for path in (output, folder, source, target, junit, document):
+    by_hand = made["export"].add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", required=True, help="a new one"
+    )
+    for path in (output, folder, source, target, junit, document, by_hand, *_adopt_options(made["adopt"])):
         completion.of(path, "files")
     made["completion"].add_argument("shell", choices=completion.SHELLS)
     completion.of(made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]"), "nodes")
@@ -205,6 +213,26 @@ def _tour_options(tour: argparse.ArgumentParser, inspect: argparse.ArgumentParse
         verb.add_argument(
             "--language", choices=LANGUAGES, help="en or ko; by default that of KUBESMITH_LANGUAGE or LANG"
         )
+
+
+def _adopt_options(verb: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Add what ``adopt`` takes; return those options that are files."""
+    files = [verb.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the administrator's, for the cluster")]
+    verb.add_argument("--host", metavar="ADDRESS", help="instead: a control plane, from which SSH fetches it")
+    verb.add_argument("--name", default="", help="the cluster's name here (kubeadm's own)")
+    verb.add_argument("--user", default="root", help="SSH user of the nodes (root)")
+    verb.add_argument("--port", type=_port, default=22, help="SSH port of the nodes (22)")
+    files.append(verb.add_argument("--key", metavar="FILE", help="SSH key; SSH's own search by default"))
+    files.append(verb.add_argument("--known-hosts", metavar="FILE", help="host keys of the nodes (~/.ssh/known_hosts)"))
+    verb.add_argument("--bastion", metavar="HOST", help="jump host, as user@host:port")
+    files.append(
+        verb.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)")
+    )
+    return files
+
+
+def _port(text: str) -> int:
+    return _number(text, int, 65535, "port")
 
 
 def _seconds(text: str) -> float:
@@ -273,12 +301,14 @@ def dispatch(given: argparse.Namespace) -> int:
     from kubesmith.commands import (  # noqa: PLC0415
         certs,
         cis,
+        export,
         files,
         gather,
         inspect,
         machines,
         plan,
         preflight,
+        repair,
         reset,
         sbom,
         secrets,
@@ -291,13 +321,13 @@ def dispatch(given: argparse.Namespace) -> int:
         wait,
     )
 
-    if given.verb == "completion":
-        print(completion.script(parser(), given.shell))
+    if given.verb in ("completion", "schema"):
+        print(completion.script(parser(), given.shell)) if given.verb == "completion" else files.schema()
         return 0
-    if given.verb == "schema":
-        return files.schema()
     if given.verb == "import":
         return files.import_inventory(given.kind, given.path, given.output, ui, lab=given.lab)
+    if given.verb == "adopt":
+        return _adopt(given, ui)
     if given.verb == "box":
         from kubesmith.commands import box  # noqa: PLC0415
 
@@ -336,11 +366,22 @@ def dispatch(given: argparse.Namespace) -> int:
             timeout=given.timeout,
             measured=not given.no_probe,
         ),
+        "repair": lambda: repair.run(work, check=given.check),
         "reset": lambda: reset.run(work, check=given.check),
         "destroy": lambda: machines.destroy(work),
+        "export": lambda: export.run(work, given.output),
         "snapshot": lambda: snapshot.run(work, given.action, given.name),
     }
     return verbs[given.verb]()
+
+
+def _adopt(given: argparse.Namespace, ui: Ui) -> int:
+    """Carry out ``adopt``."""
+    from kubesmith.adopt import Reach  # noqa: PLC0415
+    from kubesmith.commands import adopt  # noqa: PLC0415
+
+    reach = Reach(given.user, given.port, given.key, given.known_hosts, given.bastion)
+    return adopt.run(adopt.Source(given.kubeconfig, given.host), reach, given.output, ui, name=given.name)
 
 
 def _bundle(given: argparse.Namespace, ui: Ui) -> int:

@@ -98,6 +98,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("reset --check", "by node: what would be removed and put back"),
         ("reset -i metal --yes", "for scripts"),
     ),
+    "repair": (
+        ("repair", "shows what is sick and what would be done, and asks"),
+        ("repair --check", "for scripts: ends with 1 if a node is sick"),
+        ("repair --yes", "restart, reboot, join anew: as far as is needed"),
+    ),
     "destroy": (
         ("destroy", "a lab goes without a question"),
         ("destroy -i vagrant --yes", "others ask, unless told"),
@@ -128,6 +133,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("import csv hardware.csv -o cluster.yml", "columns such as hostname, ip_address, labels"),
         ("import rebar machines.json -o cluster.yml", "what `drpcli machines list` prints"),
     ),
+    "adopt": (
+        ("adopt --kubeconfig admin.conf --user debian -o cluster.yml", "then: plan -i cluster.yml"),
+        ("adopt --host 192.168.10.11 --user debian --key ~/.ssh/id -o cluster.yml", "the kubeconfig is fetched by SSH"),
+    ),
+    "export": (("export -o by-hand", "begin with by-hand/README.md; by-hand/make.sh does it all by SSH"),),
     "completion": (("completion bash > ~/.local/share/bash-completion/completions/runner.py", ""),),
     "bundle": (
         ("bundle build", "what is in the cache is not built again"),

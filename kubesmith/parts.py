@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +14,12 @@ AVAILABLE, PROGRESSING, DEGRADED = "available", "progressing", "degraded"
 NAMESPACE = "kube-system"
 PLANE = "node-role.kubernetes.io/control-plane"
 ON_PLANES = {"API": "kube-apiserver", "etcd": "etcd", "scheduler": "kube-scheduler"}
-ON_PLANES["controllers"] = "kube-controller-manager"
+ON_PLANES["controller manager"] = "kube-controller-manager"
 EVERYWHERE = {"kube-proxy": "k8s-app=kube-proxy", "CNI": "k8s-app=calico-node"}
-DNS = "coredns"
+DNS, DNS_LABEL = "coredns", "k8s-app=kube-dns"
+#: The program of each part, as the kernel names its process (15 characters at most).
+PROCESSES = {"API": "kube-apiserver", "etcd": "etcd", "scheduler": "kube-scheduler", "CNI": "calico-node"}
+PROCESSES |= {"controller manager": "kube-controller", "kube-proxy": "kube-proxy", "kubelet": "kubelet"}
 YOUNG = 120  # seconds in which a part that is not up is starting, and after which something is wrong
 STARTING = ("", "PodInitializing", "ContainerCreating")
 
@@ -44,13 +47,42 @@ def parts(items: Sequence[Item], planes: Sequence[str], workers: Sequence[str], 
 def _of_node(name: str, plane: bool, node: Item | None, pods: Sequence[Item], now: datetime) -> Iterator[Part]:
     here = [pod for pod in pods if pod["spec"].get("nodeName") == name]
     kubelet = _kubelet(name, node, now)
-    silent = "not known: the kubelet does not report" if kubelet.state == DEGRADED else ""
-    for title, label in EVERYWHERE.items() if not plane else (*ON_PLANES.items(), *EVERYWHERE.items()):
+    reports = node is not None and workloads.ready_condition(node).get("status") != "Unknown"
+    silent = "" if reports else "not known: the kubelet does not report"
+    wanted = [*(ON_PLANES.items() if plane else ()), *EVERYWHERE.items(), ("DNS", DNS_LABEL)]
+    for title, label in wanted:
         key, _equals, value = label.partition("=")
         named = [p for p in here if (_labels(p).get(key) == value if value else _labels(p).get("component") == key)]
+        if title == "DNS" and not named:  # it runs on some nodes only
+            continue
         part = _pod(name, title, named, now)
         yield Part(name, title, DEGRADED, kubelet.since, silent) if silent else part
     yield kubelet
+
+
+def silent(
+    planes: Sequence[str], workers: Sequence[str], answers: Mapping[str, Mapping[str, str]], why: str
+) -> list[Part]:
+    """Return a row for each part of each node where the API server does not answer (``why``).
+
+    ``answers`` is {node: {process: since when}} of what runs there, as SSH tells it; a node that did not answer is not
+    in it. The kubelet is there only if it says that it is healthy.
+    """
+    rows = []
+    for name in (*planes, *workers):
+        titles = [*(ON_PLANES if name in planes else ()), *EVERYWHERE, "kubelet"]
+        for title in titles:
+            since = answers.get(name, {}).get(PROCESSES[title], "")
+            if name not in answers:
+                rows.append(Part(name, title, DEGRADED, "", "not known: neither the API server nor SSH answers"))
+            elif not since:
+                healthy = ", or is not healthy" if title == "kubelet" else ""
+                rows.append(Part(name, title, DEGRADED, "", f"it does not run{healthy}"))
+            elif title == "API":
+                rows.append(Part(name, title, DEGRADED, since, why))
+            else:
+                rows.append(Part(name, title, AVAILABLE, since, "it runs; the API server cannot tell more"))
+    return rows
 
 
 def _labels(item: Item) -> dict[str, str]:
@@ -98,6 +130,8 @@ def _dns(deployments: Iterable[Item], now: datetime) -> Part:
     conditions = {row["type"]: row for row in found.get("status", {}).get("conditions", ())}
     since = conditions.get("Available", {}).get("lastTransitionTime", found["metadata"].get("creationTimestamp", ""))
     lacking = "; ".join(workloads.deployment_unready(found))
+    if not found["spec"].get("replicas", 1):
+        return Part("cluster", "DNS", DEGRADED, since, f"deployment {NAMESPACE}/{DNS} is scaled to 0")
     if conditions.get("Available", {}).get("status") == "True":
         return Part("cluster", "DNS", PROGRESSING if lacking else AVAILABLE, since, lacking)
     return Part("cluster", "DNS", PROGRESSING if _age(since, now) < YOUNG else DEGRADED, since, lacking)

@@ -77,10 +77,10 @@ def changes(results: Sequence[TaskResult], bundle: Parts) -> list[Change]:
     return list(found.values())
 
 
-def notices(results: Sequence[TaskResult]) -> list[Notice]:
-    """Return what differs and stays."""
+def notices(results: Sequence[TaskResult], adopted: str | None = None, bundle: Parts | None = None) -> list[Notice]:
+    """Return what differs and stays; ``adopted`` is what the cluster file says of nodes that other hands set up."""
     text = "kubeadm's configuration differs from the running cluster's; up does not apply it"
-    return [
+    return [*_foreign(results, adopted, bundle or Parts())] + [
         Notice(result.host, text, detail)
         for result in results
         if result.action.endswith(".kubeadm_init") and result.answer.get("found") == "complete"
@@ -88,6 +88,29 @@ def notices(results: Sequence[TaskResult]) -> list[Notice]:
     ]
 
 
+def _foreign(results: Sequence[TaskResult], adopted: str | None, bundle: Parts) -> Iterator[Notice]:
+    """Yield what runs on nodes that other hands set up, and what becomes of it."""
+    seen: set[str] = set()
+    for result in results:
+        found = result.answer.get("ansible_facts", {}).get("kubesmith", {}).get("foreign", {})
+        if result.host in seen:
+            continue
+        seen |= {result.host} if found else set()
+        for name, row in found.items():
+            owner = f"of the package {row['package']}" if row["package"] else "of no package"
+            text = f"{name} {row['version']} is {row['path']}, {owner}, started by {row['unit'] or 'no unit'}"
+            ours = next(
+                (f"{c} {v} in {p}" for p, (c, v) in bundle.files.items() if p == f"{BIN}/{name}"), "the bundle's"
+            )
+            yield Notice(result.host, f"{text}: {BECOMES[adopted].format(ours=ours)}")
+
+
+BIN = "/usr/local/bin"
+BECOMES = {
+    "keep": "it stays (adopted: keep)",
+    "replace": "{ours} takes its place (adopted: replace)",
+    None: "not kubesmith's, so that up refuses it until the cluster file says adopted: keep, or replace",
+}
 Words = Iterator[tuple[str, str, tuple[str, ...]]]
 
 
@@ -124,6 +147,18 @@ def _files(answer: Answer, _bundle: Parts) -> Words:
             yield FILE, f"write {path}", ()
         else:
             yield FILE, f"correct {path}", shown.get(path, ())
+
+
+def _kubelet(answer: Answer, _bundle: Parts) -> Words:
+    shown = edits(answer)
+    for action in answer["actions"]:
+        verb, _, path = action.partition(" ")
+        if verb == "restart":
+            yield SERVICE, action, ()
+        elif path in shown:
+            yield FILE, f"correct {path}", shown[path]
+        else:
+            yield FILE, action, ()
 
 
 def _programs(answer: Answer, bundle: Parts) -> Words:
@@ -193,6 +228,8 @@ def _nodes(answer: Answer, _bundle: Parts) -> Words:
 EXPLAINED: dict[str, Callable[[Answer, Parts], Words]] = {
     "host_prepare": _host,
     "files": _files,
+    "kubelet_settings": _kubelet,
+    "node_take_over": _host,
     "bundle_files": _programs,
     "kubeadm_init": _kubeadm,
     "kubeadm_join": _kubeadm,

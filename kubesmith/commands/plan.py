@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from kubesmith import execute, report
+from kubesmith import adopt, execute, report
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
 from kubesmith.running import refuse_other_version
@@ -49,7 +49,8 @@ def run(job: Job, *, exit_code: bool = False) -> int:
                 return 1
     found = in_order([*missing, *absent, *changes(results, parts(bundle))], job)
     expected = estimate(results, history(job.state)) if found and not absent and not missing else None
-    _tell(job, found, notices(results), expected)
+    differs = [*notices(results, job.spec.adopted, parts(bundle)), *_drift(job, results)]
+    _tell(job, found, differs, expected)
     return EXIT_CHANGES if exit_code and found else 0
 
 
@@ -57,6 +58,12 @@ def in_order(found: Sequence[Change], job: Job) -> list[Change]:
     """Return changes in the cluster file's order of nodes: two plans of one state are the same to the letter."""
     names = [CONTROLLER, *(node.name for node in job.spec.machines())]
     return sorted(found, key=lambda change: names.index(change.node) if change.node in names else len(names))
+
+
+def _drift(job: Job, results: Sequence[execute.TaskResult]) -> list[Notice]:
+    """Return where a cluster that other hands built is not as the cluster file says; up does not change that."""
+    foreign = any(result.answer.get("ansible_facts", {}).get("kubesmith", {}).get("foreign") for result in results)
+    return adopt.differences(job.spec, adopt.look(job.kubeconfig)) if foreign and job.kubeconfig.exists() else []
 
 
 def _machines(job: Job) -> list[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import socket
@@ -11,14 +12,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from kubesmith import paths
 from kubesmith.verify import background
 from kubesmith.verify.nodes import Node, Unreachable
 
 PODS_READY = 60.0  # seconds for the probe's pods to be Ready on nodes whose kubelet runs
 LOOKUPS = 200  # in all; each node does its share
 STALE = 600.0  # seconds after which a probe of another machine's killed run is a leftover
+
+
+def server_image(bundle: Path) -> str:
+    """Return the reference of the test server's image in the bundle at ``bundle``."""
+    components = json.loads((bundle / "bundle.json").read_text())["components"]
+    references = [str(image["ref"]) for component in components for image in component["images"]]
+    return next(reference for reference in references if "/agnhost:" in reference)
 
 
 class Missing(Exception):
@@ -127,8 +137,15 @@ class Cluster:
 
     @property
     def _image(self) -> str:
-        """The test server's image, if the inventory names one; else it is in the nodes' bundle."""
-        return str(self.control_planes[0].variables.get("kubesmith_verify_image", ""))
+        """The test server's image, if the inventory names one; else it is in the nodes' bundle.
+
+        Nodes that other hands set up have no bundle; they got the image of the one on this machine.
+        """
+        variables = self.control_planes[0].variables
+        own = variables.get("kubesmith_verify_image", "")
+        if own or not variables.get("kubesmith_adopted"):
+            return str(own)
+        return server_image(paths.bundle(str(variables.get("kubesmith_kubernetes", ""))))
 
     def _gather_paths(self, name: str) -> dict[str, Any]:
         probe = self.probe

@@ -24,9 +24,9 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils.process import C
 from ansible_collections.kubesmith.cluster.plugins.module_utils.redaction import Redactor
 
 KILO, MEGA = 1024, 1024 * 1024
-CONTAINERD = "/usr/local/bin/containerd"
-CTR = "/usr/local/bin/ctr"
-KUBECTL = "/usr/local/bin/kubectl"
+CONTAINERD = kubeadm.program("containerd")
+CTR = kubeadm.program("ctr")
+KUBECTL = kubeadm.KUBECTL
 ADMIN = "/etc/kubernetes/admin.conf"
 POD_LOGS = "var/log/pods"
 LOST = "[… {} bytes left out …]"
@@ -368,7 +368,7 @@ def facts(scope: Scope) -> dict[str, Any]:
         "drivers": {
             "containerd": containerd_driver(config),
             "kubelet": kubelet_driver(
-                private.text(Path("/var/lib/kubelet/config.yaml")), process_arguments("/usr/local/bin/kubelet")
+                private.text(Path("/var/lib/kubelet/config.yaml")), process_arguments(kubeadm.program("kubelet"))
             ),
             "runc": containerd_binary(config),
         },

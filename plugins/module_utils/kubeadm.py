@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,26 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils import files
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, journal, run
 
 ADMIN = "/etc/kubernetes/admin.conf"
-KUBEADM = "/usr/local/bin/kubeadm"
-KUBECTL = "/usr/local/bin/kubectl"
 SOCKET = "unix:///run/containerd/containerd.sock"
+KUBELET_SETTINGS = "/etc/kubernetes/kubelet.conf.d"  # the kubelet merges its files (*.conf) over its configuration
+OURS = "/usr/local/lib/systemd/system/"  # where the bundle's units are
 ROTATED = "kubelet-client-current.pem"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 OWN_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 
 ABSENT, PARTIAL, COMPLETE = "absent", "partial", "complete"
+
+
+def program(name: str) -> str:
+    """Return the path of a program: the bundle's, else (on a node that other hands set up) the one there is."""
+    own = f"/usr/local/bin/{name}"
+    found = shutil.which(name, path="/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin")
+    return own if Path(own).exists() else found or own
+
+
+KUBEADM = program("kubeadm")
+KUBECTL = program("kubectl")
 
 
 def membership(root: str = "/") -> str:
@@ -136,6 +148,7 @@ def registration(
     node-role.kubernetes.io and other reserved keys: those are left out here, see kube_nodes.
     """
     arguments = [{"name": "node-ip", "value": address}] if address else []
+    arguments.append({"name": "config-dir", "value": KUBELET_SETTINGS})
     own = ",".join(f"{key}={value}" for key, value in sorted(labels.items()) if may_label_itself(key))
     if own:
         arguments.append({"name": "node-labels", "value": own})

@@ -35,6 +35,7 @@ def gather(versions: bool = False) -> dict[str, Any]:
         control_plane=kubeadm.control_plane(),
         firewall=Path(host_firewall.FILE).exists(),
     )
+    facts["foreign"] = foreign() if facts["member"] == kubeadm.COMPLETE else {}
     if versions:
         facts["versions"] = {name: version(args) for name, args in VERSION_COMMANDS.items()}
     return facts
@@ -106,6 +107,43 @@ def service(name: str) -> dict[str, bool]:
         "enabled": state["UnitFileState"] == "enabled",
         "active": state["ActiveState"] == "active",
     }
+
+
+def foreign(root: str = "/") -> dict[str, Any]:
+    """Return {program: {path, version, unit, package}} of the kubelet and containerd where they are not the bundle's.
+
+    A node is somebody else's where its kubelet is started by another unit than the bundle's: of a package, or by hand.
+    """
+    found: dict[str, Any] = {}
+    for name in ("kubelet", "containerd"):
+        unit = systemd.properties(name)
+        if name == "kubelet" and unit["FragmentPath"].startswith(kubeadm.OURS):
+            break
+        path = _program(unit["MainPID"]) or kubeadm.program(name)
+        found[name] = {
+            "path": path,
+            "version": version([path, "--version"]),
+            "unit": unit["FragmentPath"],
+            "package": package(path, root),
+        }
+    return found
+
+
+def _program(pid: str) -> str:
+    """Return the program that process ``pid`` (a string) runs, an empty string where it does not run."""
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
+    except OSError:
+        return ""
+
+
+def package(path: str, root: str = "/") -> str:
+    """Return the package that a file belongs to, by dpkg's own lists or rpm's word; an empty string for none."""
+    for listing in sorted((Path(root) / "var/lib/dpkg/info").glob("*.list")):
+        if path in _text(listing).splitlines():
+            return listing.stem.partition(":")[0]
+    said = run(["rpm", "--query", "--file", "--queryformat", "%{NAME}", path], timeout=20)
+    return said.out.strip() if said.rc == 0 else ""
 
 
 def version(args: Sequence[str]) -> str:

@@ -102,10 +102,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import bundle, files, images
+from ansible_collections.kubesmith.cluster.plugins.module_utils import bundle, files, images, kubeadm
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, journal, lock, must, run
 
-CTR = "/usr/local/bin/ctr"
+CTR = kubeadm.program("ctr")
 NAMESPACE = ["--namespace", "k8s.io"]
 
 

@@ -224,6 +224,7 @@ def clean() -> None:
 
 def init(path: str, timeout: int, handle: int) -> None:
     """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
+    Path(kubeadm.KUBELET_SETTINGS).mkdir(parents=True, exist_ok=True)  # the kubelet does not start without it
     if ETCD_DATA.is_dir():  # kubeadm makes it private, but leaves alone one that is there, such as a mount point
         ETCD_DATA.chmod(0o700)
     result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))

@@ -152,6 +152,7 @@ def join(wanted: Mapping[str, Any], handle: int) -> None:
     if wanted.get("patches"):
         kubeadm.write_patches(PATCHES, wanted["patches"])
     files.put(CONFIG, json.dumps(configuration(wanted)), 0o600)
+    Path(kubeadm.KUBELET_SETTINGS).mkdir(parents=True, exist_ok=True)  # the kubelet does not start without it
     STATIC_PODS.mkdir(parents=True, exist_ok=True)  # without it the kubelet logs an error every second
     try:
         command = [kubeadm.KUBEADM, "join", "--config", CONFIG]

@@ -58,6 +58,12 @@ ansible_facts:
           description: How far it is a control plane, with the same values.
           type: str
           returned: always
+        foreign:
+          description: >-
+            The kubelet and containerd of a member that other hands set up, each with C(path), C(version), C(unit) and
+            C(package); empty where the kubelet is the bundle's.
+          type: dict
+          returned: always
         services:
           description: Whether containerd and kubelet are installed, enabled and active.
           type: dict

@@ -107,6 +107,10 @@ def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec, sockets: st
     }
     if taints := (*group.taints, *node.taints):
         variables[f"{role}_taints"] = list(dict.fromkeys(taints))
+    if settings := merged(group.kubelet, node.kubelet):
+        variables[f"{role}_kubelet_settings"] = settings
+    if node.group:
+        variables |= {"kubesmith_group": node.group, "kubesmith_max_unavailable": group.max_unavailable}
     return variables
 
 
@@ -198,6 +202,8 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         # It looks for the kernel's configuration and modules, which are the host's, and refuses cgroups v1.
         for role in ("kubeadm_master", "kubeadm_worker"):
             variables[f"{role}_ignore_preflight_errors"] = ["SystemVerification"]
+    if spec.adopted:
+        variables["kubesmith_adopted"] = spec.adopted
     if spec.features.schedule_control_planes:
         variables["kubeadm_master_taints"] = []
     if spec.cluster.endpoint:

@@ -28,6 +28,7 @@ OWN = (
     *("kubesmith_cluster", "kubesmith_kubernetes", "kubesmith_state", "kubesmith_container_node"),
     *("kubesmith_node_address", "kubesmith_verify_image", "kubesmith_ready_timeout", "kubesmith_patience"),
     "kubesmith_firewall_rules",
+    *("kubesmith_group", "kubesmith_max_unavailable", "kubesmith_adopted"),
 )
 TYPO = 0.92  # so near to one of our variables that it cannot be somebody else's
 SHARED: tuple[tuple[str, Path], ...] = (
@@ -168,7 +169,12 @@ def _node(host: str, role: str, own: Mapping[str, Any], *, later: bool) -> tuple
     keys["address6"] = named6
     if own.get(named6):
         node["address6"] = str(own[named6])
-    for theirs, ours in (*NODE, (f"{role}_labels", "labels"), (f"{role}_taints", "taints")):
+    for theirs, ours in (
+        *NODE,
+        (f"{role}_labels", "labels"),
+        (f"{role}_taints", "taints"),
+        (f"{role}_kubelet_settings", "kubelet"),
+    ):
         if theirs in own:
             node[ours], keys[ours] = _plain(theirs, own[theirs]), theirs
     return node, keys
@@ -197,9 +203,8 @@ def _later(value: Any) -> bool:
 def _plain(key: str, value: Any) -> Any:
     """Return a role's value as a cluster file has it: an endpoint without its port, numbers out of an INI file."""
     if isinstance(value, Mapping):
-        return {
-            str(name): _plain("", inner) if key.endswith("_config") else str(inner) for name, inner in value.items()
-        }
+        settings = key.endswith(("_config", "_settings"))  # their numbers and booleans are meant as such
+        return {str(name): _plain(key, inner) if settings else str(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain("", item) for item in value]
     if key in ("ansible_port", "calico_mtu") and re.fullmatch(r"\d{1,6}", str(value)):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any, Union
 
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import shown
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import kubelet
 
 if TYPE_CHECKING:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path
@@ -225,14 +225,6 @@ WHOLE = (  # lists into which kubeadm writes our arguments and folders
 )
 
 
-def one_cgroup_driver(spec: Spec) -> Broken:
-    """The kubelet and containerd manage cgroups the same way."""
-    driver = spec.kubeadm.kubelet.get("cgroupDriver", "systemd")
-    if driver != "systemd":
-        what = f"{shown(driver)} is not containerd's driver, systemd: with two of them no pod starts"
-        yield ("kubeadm", "kubelet", "cgroupDriver"), what, "leave it out"
-
-
 def logins_complete(spec: Spec) -> Broken:
     """A login says where its password is, once; there is somebody to log in at."""
     rows: list[tuple[Path, Any]] = [(("runtime", "proxy"), spec.runtime.proxy)]
@@ -260,6 +252,16 @@ def ports_need_a_firewall(spec: Spec) -> Broken:
         yield ("security", "ports"), "opens ports, and there is no firewall", "set security.firewall to nftables"
 
 
+def kubelets_start(spec: Spec) -> Broken:
+    """Settings of kubelets are some that there are, with values that a kubelet reads."""
+    rows: list[tuple[Path, Mapping[str, Any]]] = [(("kubeadm", "kubelet"), spec.kubeadm.kubelet)]
+    rows += [(("groups", name, "kubelet"), group.kubelet) for name, group in spec.groups.items()]
+    rows += [(("nodes", index, "kubelet"), node.kubelet) for index, node in enumerate(spec.nodes)]
+    for where, settings in rows:
+        for name, message, hint in kubelet.problems(settings):
+            yield (*where, name), message, hint
+
+
 RULES: tuple[Callable[[Spec], Broken], ...] = (
     ranges_overlap,
     ranges_large_enough,
@@ -271,7 +273,7 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     endpoint_apart,
     both_families,
     features_go_together,
-    one_cgroup_driver,
     logins_complete,
     ports_need_a_firewall,
+    kubelets_start,
 )

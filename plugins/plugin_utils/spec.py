@@ -50,6 +50,7 @@ PATCHED = (
 PATCH = re.compile(rf"({'|'.join(PATCHED)})[0-9a-zA-Z-]*(\+(?P<kind>strategic|merge|json))?")
 PATCH_RULE = f"a target is one of {', '.join(PATCHED)}, then, if wanted, +strategic, +merge or +json"
 OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
+SHARE = re.compile(r"([1-9][0-9]?|100)%")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 JUMP = re.compile(r"([^\s@,:]+@)?(?P<host>[-.A-Za-z0-9]+|\[[0-9A-Fa-f:]+\])(:(?P<port>\d{1,5}))?")
 TAKEN_NAMES = {
@@ -172,6 +173,13 @@ def _free_name(value: str) -> str:
     return value
 
 
+def _at_once(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5000
+    if not number and not (isinstance(value, str) and SHARE.fullmatch(value)):
+        raise ValueError("is neither a number of nodes from 1 to 5000 nor a percentage from 1% to 100%")
+    return value
+
+
 ClusterName = Annotated[str, _matching(LABEL, "is not a name: lower-case letters, digits and inner hyphens", 32)]
 NodeName = Annotated[
     str,
@@ -191,6 +199,18 @@ NetworkPair = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535)]
 LabelKey = Annotated[str, _matching(QUALIFIED, "is not a label key such as tier or example.org/tier")]
 LabelValue = Annotated[str, _matching(LABEL_VALUE, "is not a label value: letters, digits, '-', '_', '.'", 63)]
+AtOnce = Annotated[
+    Any,
+    AfterValidator(_at_once),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 5000},
+                {"type": "string", "pattern": f"^{SHARE.pattern}$"},
+            ]
+        }
+    ),
+]
 Taint = Annotated[str, _matching(TAINT, "is not a taint such as dedicated=gpu:NoSchedule")]
 
 
@@ -224,6 +244,19 @@ class Group(Part):
 
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Labels of each of its nodes.")
     taints: tuple[Taint, ...] = Field((), strict=False, description="Taints of each of its nodes.")
+    kubelet: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Merged into KubeletConfiguration of each of its nodes, above kubeadm.kubelet.",
+    )
+    max_unavailable: AtOnce = Field(
+        1, description="How many of its workers an upgrade takes out of service at a time, or how much of them, as 25%."
+    )
+
+    def at_once(self, nodes: int) -> int:
+        """Return how many of ``nodes`` nodes may be out of service at a time: a share is rounded down, to one."""
+        wanted = self.max_unavailable
+        number = nodes * int(wanted[:-1]) // 100 if isinstance(wanted, str) else int(wanted)
+        return max(1, min(number, nodes))
 
 
 class Node(Part):
@@ -241,6 +274,9 @@ class Node(Part):
     group: Optional[ClusterName] = Field(None, description="The group under 'groups' that it belongs to.")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Labels of the node.")
     taints: tuple[Taint, ...] = Field((), strict=False, description="Taints of the node, as key=value:Effect.")
+    kubelet: dict[str, Any] = Field(
+        default_factory=dict, description="Merged into KubeletConfiguration of the node, above its group's."
+    )
 
 
 class Calico(Part):
@@ -480,6 +516,11 @@ class Spec(Part):
     )
     cluster: Cluster
     provider: Literal["podman", "vagrant", "ssh"] = Field("ssh", description="Who makes the machines.")
+    adopted: Optional[Literal["keep", "replace"]] = Field(
+        None,
+        description="Other hands built the cluster. keep: programs, runtime and network plug-in of its nodes stay as "
+        "they are; replace: up puts the bundle's in their place.",
+    )
     lab: bool = Field(False, description="The cluster may be broken on purpose, for teaching and tests.")
     control_planes: Optional[Annotated[int, Field(ge=0, le=7)]] = Field(
         None, description="How many control planes a provider makes, if nodes are not listed."

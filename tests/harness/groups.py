@@ -183,7 +183,7 @@ def machines(_folder: Path) -> Iterator[Step]:
 def lifecycle(_folder: Path) -> Iterator[Step]:
     """Yield the tests of a cluster's whole life, each on labs of its own; long, so only run when named."""
     tests = (*_python("pytest"), "-rs", "-v", "tests/lifecycle")
-    yield Step("lifecycle", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
+    yield Step("lifecycle", tests, skip=_no_nodes(), limit=14400, count=pytest_counts)
 
 
 def security(_folder: Path) -> Iterator[Step]:

@@ -1,6 +1,7 @@
 """`reset` leaves nothing behind, and nothing of the host's own goes with it: two manifests of each node are equal.
 
-KUBESMITH_ROUNDS says how often the cluster is made and reset, once by default.
+KUBESMITH_ROUNDS says how often the cluster is made and reset, twice by default: with kube-proxy's rules in nftables and
+in iptables by turns.
 """
 
 import difflib
@@ -38,7 +39,30 @@ chmod 755 /opt/cni/bin/*
 echo 'net.ipv4.ip_forward = 0' >/etc/sysctl.d/50-own.conf
 sysctl -qw net.ipv4.ip_forward=0
 echo "127.0.1.1 $(hostname) own-name" >>/etc/hosts
+useradd --create-home tester
 """
+# Two users work with the cluster; one of them has another one, too.
+USERS = """
+install -d -m 700 /root/.kube
+cp /etc/kubernetes/admin.conf /root/.kube/config
+install -d /home/tester/.kube
+cat >/run/other <<'END'
+apiVersion: v1
+kind: Config
+clusters: [{name: other, cluster: {server: "https://other.example.org"}}]
+contexts: [{name: other, context: {cluster: other, user: other}}]
+users: [{name: other, user: {token: not-a-secret}}]
+current-context: other
+END
+KUBECONFIG=/run/other:/etc/kubernetes/admin.conf kubectl config view --raw --flatten >/home/tester/.kube/config
+rm /run/other
+"""
+LEFT = """
+cat /home/tester/.kube/config
+rm -r /home/tester/.kube
+test ! -e /root/.kube
+"""
+PROXIES = ("nftables", "iptables")
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +90,19 @@ def differences(lab, before):
 
 
 def test_a_cluster_leaves_nothing(lab, before):
-    for number in range(int(os.environ.get("KUBESMITH_ROUNDS", "1"))):
+    text = lab.file.read_text()
+    for number in range(int(os.environ.get("KUBESMITH_ROUNDS", "2"))):
         began = time.monotonic()
+        lab.file.write_text(text + f"network: {{proxy: {PROXIES[number % 2]}}}\n")
         lab.must("up", "--only", "converge")
+        lab.on("cp1", USERS)
         built = time.monotonic()
         assert differences(lab, before), "a cluster that changes nothing on a node is none"
         asked = time.monotonic()
         lab.must("reset", "--yes")
         ended = time.monotonic()
+        config = lab.on("cp1", LEFT)
+        assert ("other.example.org" in config, "kubernetes-admin" in config) == (True, False), config
         print(f"round {number + 1}: up {built - began:.1f} s, reset {ended - asked:.1f} s", flush=True)
         assert differences(lab, before) == {}
         assert not (lab.state / "kubeconfig").exists()

@@ -110,6 +110,14 @@ class PodmanProvider:
         ssh.hang_up(self.folder, [c.node for c in running])
         _each(lambda container: _stop(container, progress), running)
 
+    def reboot(self, name: str, progress: Progress) -> None:
+        """Shut one node down, or cut it off if it does not, and start it again."""
+        running = [container for container in self.lab.containers() if container.running and container.node == name]
+        ssh.hang_up(self.folder, [name])
+        for container in running:
+            _stop(container, progress)
+        self.create(progress)
+
     # --- snapshots
 
     @property

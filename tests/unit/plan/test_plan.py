@@ -237,3 +237,30 @@ def test_an_empty_bundle_has_no_parts():
 def test_of_a_task_that_handles_a_password_only_its_name_is_told():
     hidden = answer("files", task="configure | Write logins", changed=True, censored="the output has been hidden")
     assert told(hidden) == [("setting", "configure | Write logins")]
+
+
+def test_a_kubelets_settings_are_shown_with_their_lines_and_the_restart():
+    path = "/etc/kubernetes/kubelet.conf.d/50-kubesmith.conf"
+    result = answer(
+        "kubelet_settings",
+        changed=True,
+        actions=[f"write {path}", "restart kubelet"],
+        diff=[text(path, '"maxPods": 10\n', '"maxPods": 20\n')],
+    )
+    assert changes([result], BUNDLE) == [
+        Change("w1", "file", f"correct {path}", ('- "maxPods": 10', '+ "maxPods": 20')),
+        Change("w1", "service", "restart kubelet", ()),
+    ]
+
+
+def test_programs_of_other_hands_are_named_with_what_becomes_of_them():
+    row = {"path": "/usr/bin/containerd", "version": "1.7.24", "unit": "/lib/systemd/system/containerd.service"}
+    facts = {"kubesmith": {"foreign": {"containerd": row | {"package": "containerd.io"}}}}
+    results = [answer("node_facts", ansible_facts=facts), answer("node_facts", ansible_facts=facts)]
+    said = "containerd 1.7.24 is /usr/bin/containerd, of the package containerd.io, started by " + row["unit"]
+    told = {mode: [notice.text for notice in notices(results, mode, BUNDLE)] for mode in ("keep", "replace", None)}
+    assert told["keep"] == [f"{said}: it stays (adopted: keep)"]
+    assert told["replace"] == [
+        f"{said}: containerd 2.4.2 in /usr/local/bin/containerd takes its place (adopted: replace)"
+    ]
+    assert told[None][0].endswith("up refuses it until the cluster file says adopted: keep, or replace")

@@ -112,7 +112,11 @@ def test_secrets_are_taken_out():
 def test_a_registration_names_the_address_and_the_socket():
     found = kubeadm.registration("w1", "10.0.0.5", {}, [], [], {"v": 2})
     assert found["criSocket"] == "unix:///run/containerd/containerd.sock"
-    assert found["kubeletExtraArgs"] == [{"name": "node-ip", "value": "10.0.0.5"}, {"name": "v", "value": "2"}]
+    assert found["kubeletExtraArgs"] == [
+        {"name": "node-ip", "value": "10.0.0.5"},
+        {"name": "config-dir", "value": "/etc/kubernetes/kubelet.conf.d"},
+        {"name": "v", "value": "2"},
+    ]
     assert found["taints"] == []
     assert "ignorePreflightErrors" not in found
 

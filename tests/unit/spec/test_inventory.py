@@ -150,3 +150,21 @@ def test_merging(base: dict[str, Any], over: dict[str, Any], result: dict[str, A
     before = repr(base)
     assert inventory.merged(base, over) == result
     assert repr(base) == before
+
+
+def test_a_group_gives_its_nodes_kubelet_settings_and_how_many_an_upgrade_may_take() -> None:
+    text = "cluster: {name: m}\nprovider: ssh\n"
+    text += "groups: {gpu: {kubelet: {maxPods: 30, featureGates: {A: true}}, max_unavailable: 25%}}\n"
+    text += "nodes:\n  - {name: cp1, role: control-plane, address: 10.0.0.1}\n"
+    text += "  - {name: g1, address: 10.0.0.2, group: gpu, kubelet: {maxPods: 40, featureGates: {B: false}}}\n"
+    hosts = build(text).hosts
+    assert hosts["g1"]["kubeadm_worker_kubelet_settings"] == {"maxPods": 40, "featureGates": {"A": True, "B": False}}
+    assert (hosts["g1"]["kubesmith_group"], hosts["g1"]["kubesmith_max_unavailable"]) == ("gpu", "25%")
+    assert not {"kubesmith_group", "kubeadm_master_kubelet_settings"} & set(hosts["cp1"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "number"), [(1, 5, 1), (3, 2, 2), ("25%", 9, 2), ("1%", 9, 1), ("100%", 9, 9)]
+)
+def test_a_share_of_a_group_is_at_least_one_node(wanted: object, nodes: int, number: int) -> None:
+    assert spec.Group(max_unavailable=wanted).at_once(nodes) == number

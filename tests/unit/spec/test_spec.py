@@ -384,12 +384,41 @@ lab: 1
             "f:9:33: runtime.registries[3].auth.username: 'u:v' is empty, or has white space or a colon",
         ],
     ),
+    "a group's settings": (
+        LAB
+        + "groups:\n  gpu:\n    max_unavailable: 120%\n    kubelet:\n      maxPods: many\n      max_pods: 5\n"
+        + "      evictionHard: {memory.available: 5}\n      cgroupDriver: cgroupfs\n      syncFrequency: 60\n",
+        [
+            "f:5:5: groups.gpu.max_unavailable: '120%' is neither a number of nodes from 1 to 5000 nor a percentage "
+            "from 1% to 100%",
+            "f:7:7: groups.gpu.kubelet.maxPods: 'many' is not a whole number",
+            "f:8:7: groups.gpu.kubelet.max_pods: is not a setting of KubeletConfiguration; did you mean maxPods?",
+            "f:9:7: groups.gpu.kubelet.evictionHard: {'memory.available': 5} is not a mapping of texts",
+            "f:10:7: groups.gpu.kubelet.cgroupDriver: 'cgroupfs' is not containerd's driver, systemd: "
+            "with two of them no pod starts; leave it out",
+            "f:11:7: groups.gpu.kubelet.syncFrequency: 60 is not a duration such as 30s or 1h30m",
+        ],
+    ),
+    "a node's and the cluster's kubelet settings": (
+        METAL + "  - {name: a, role: control-plane, address: 10.1.1.1, kubelet: {failSwapOn: no way}}\n"
+        "kubeadm: {kubelet: {nonsense: 1}}\ngroups: {a: {max_unavailable: 0}, b: {max_unavailable: true}}\n",
+        [
+            "f:4:65: nodes[0].kubelet.failSwapOn: 'no way' is not true or false",
+            "f:5:21: kubeadm.kubelet.nonsense: is not a setting of KubeletConfiguration; "
+            "see https://kubernetes.io/docs/reference/config-api/",
+            "f:6:14: groups.a.max_unavailable: 0 is neither a number of nodes from 1 to 5000 nor a percentage "
+            "from 1% to 100%",
+            "f:6:39: groups.b.max_unavailable: true is neither a number of nodes from 1 to 5000 nor a percentage "
+            "from 1% to 100%",
+        ],
+    ),
     "an unprintable setting": (
         LAB + '"qu\\nx": 1\n',
         [
-            "f:3:1: 'qu\\nx': is not a known setting; settings here are access, bundle, cluster, control_planes, "
-            "features, groups, kubeadm, lab, network, nodes, plugin, podman, provider, runtime, security, vagrant, "
-            "workers"
+            "f:3:1: 'qu\\nx': is not a known setting; "
+            "settings here are access, adopted, bundle, cluster, control_planes, "
+            "features, groups, kubeadm, lab, network, nodes, plugin, podman, provider, runtime, "
+            "security, vagrant, workers"
         ],
     ),
 }

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kubesmith.parts import ago, parts
+from kubesmith.parts import ago, parts, silent
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 LONG_AGO, JUST_NOW = "2026-11-24T10:00:00Z", "2026-11-24T11:59:30Z"
@@ -70,7 +70,7 @@ def test_a_whole_cluster_is_available_in_every_part():
     rows = judged(whole())
     assert {part.state for part in rows.values()} == {"available"}
     assert [name for where, name in rows if where == "cp1"] == [
-        *("API", "etcd", "scheduler", "controllers", "kube-proxy", "CNI", "kubelet")
+        *("API", "etcd", "scheduler", "controller manager", "kube-proxy", "CNI", "kubelet")
     ]
     assert [name for where, name in rows if where == "w1"] == ["kube-proxy", "CNI", "kubelet"]
     assert ("cluster", "DNS") in rows
@@ -98,6 +98,7 @@ CASES = {
     "a new node": (node("w1", "False", "cni not ready", JUST_NOW), ("w1", "kubelet"), "progressing", "cni not ready"),
     "a cordoned node": (node("w1", unschedulable=True), ("w1", "kubelet"), "available", "cordoned"),
     "one of two": (dns(replicas=1), ("cluster", "DNS"), "progressing", "1 of 2"),
+    "a node whose kubelet reports what it lacks": (node("w1", "False", "no network"), ("w1", "CNI"), "available", ""),
     "no DNS": (dns("False", 0), ("cluster", "DNS"), "degraded", "0 of 2"),
 }
 
@@ -142,3 +143,23 @@ def test_during_a_rollout_the_newest_pod_counts():
 )
 def test_times_as_people_say_them(time, words):
     assert ago(time, NOW) == words
+
+
+def test_dns_is_told_of_the_nodes_that_run_it_and_of_the_cluster():
+    rows = judged(whole(pod("w1", {"k8s-app": "kube-dns"}, state=CRASHES, ready=False)))
+    assert rows["w1", "DNS"].state == "degraded"
+    assert ("cp1", "DNS") not in rows
+    none = dns()
+    none["spec"]["replicas"] = 0
+    assert judged(whole(none))["cluster", "DNS"].why.endswith("is scaled to 0")
+
+
+def test_without_an_api_server_nodes_tell_what_runs():
+    answers = {"cp1": {"kube-apiserver": LONG_AGO, "etcd": JUST_NOW, "kubelet": LONG_AGO}}
+    rows = {(part.node, part.name): part for part in silent(["cp1"], ["w1"], answers, "it does not answer")}
+    assert (rows["cp1", "API"].state, rows["cp1", "API"].since, rows["cp1", "API"].why) == (
+        *("degraded", LONG_AGO, "it does not answer"),
+    )
+    assert (rows["cp1", "etcd"].state, rows["cp1", "etcd"].since) == ("available", JUST_NOW)
+    assert (rows["cp1", "scheduler"].state, rows["cp1", "scheduler"].why) == ("degraded", "it does not run")
+    assert rows["w1", "kubelet"].why == "not known: neither the API server nor SSH answers"
