@@ -48,7 +48,7 @@ def run(
     if job.spec.adopted == "keep":
         raise InputError(
             "the programs of these nodes are those of other hands (adopted: keep), and an upgrade replaces them",
-            fix=f"write `adopted: replace` into {job.file}, look at plan, and run up with the version that the cluster has",
+            fix=f"write `adopted: replace` into {job.file}, look at plan, and run up with the version that runs",
         )
     job.require_machines()
     found = running.look(job)
