@@ -156,7 +156,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made["upgrade"].add_argument("--no-probe", action="store_true", help="measure no workload meanwhile")
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
-    made["repair"].add_argument("--check", action="store_true", help="do nothing, show what is sick and would be done")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
     )
@@ -191,10 +190,7 @@ def parser() -> argparse.ArgumentParser:
     made["import"].add_argument(
         "--lab", action="store_true", help="the same cluster on container nodes of this machine, to rehearse with"
     )
-    by_hand = made["export"].add_argument(
-        "-o", "--output", type=Path, metavar="FOLDER", required=True, help="a new one"
-    )
-    for path in (output, folder, source, target, junit, document, by_hand, *_adopt_options(made["adopt"])):
+    for path in (output, folder, source, target, junit, document, *_day_two_options(made)):
         completion.of(path, "files")
     made["completion"].add_argument("shell", choices=completion.SHELLS)
     completion.of(made["ssh"].add_argument("arguments", nargs="*", metavar="NODE [COMMAND]"), "nodes")
@@ -215,9 +211,14 @@ def _tour_options(tour: argparse.ArgumentParser, inspect: argparse.ArgumentParse
         )
 
 
-def _adopt_options(verb: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Add what ``adopt`` takes; return those options that are files."""
-    files = [verb.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the administrator's, for the cluster")]
+def _day_two_options(made: dict[str, argparse.ArgumentParser]) -> list[argparse.Action]:
+    """Add what ``repair``, ``export`` and ``adopt`` take; return those options that are files."""
+    made["repair"].add_argument("--check", action="store_true", help="do nothing, show what is sick and would be done")
+    files = [
+        made["export"].add_argument("-o", "--output", type=Path, metavar="FOLDER", required=True, help="a new one")
+    ]
+    verb = made["adopt"]
+    files += [verb.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the administrator's, for the cluster")]
     verb.add_argument("--host", metavar="ADDRESS", help="instead: a control plane, from which SSH fetches it")
     verb.add_argument("--name", default="", help="the cluster's name here (kubeadm's own)")
     verb.add_argument("--user", default="root", help="SSH user of the nodes (root)")
