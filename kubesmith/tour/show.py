@@ -72,8 +72,8 @@ def outcome(record: Record, texts: Texts, ui: Ui, place: str) -> None:
         ui.console.print(front, soft_wrap=True)
         for text in wrapped(told(row, texts), 72):
             ui.console.print(Text(f"      {text}", "dim"))
-    good = sum(bool(entry.ok) for entry in record.claims)
-    values = {"good": good, "all": len(record.claims), "seconds": record.seconds, "name": record.tour}
+    good = sum(bool(entry.ok) for entry in record.judged)
+    values = {"good": good, "all": len(record.judged), "seconds": record.seconds, "name": record.tour}
     ui.console.print()
     key = "frame.passed" if record.ok else "frame.failed"
     ui.line(Text(f"  {texts(key, **values)}", "bold green" if record.ok else "bold red"), always=True)

@@ -104,6 +104,19 @@ def test_the_timeline_shows_what_was_in_time_and_what_was_not() -> None:
     assert html.count('class="late"') == len(LANGUAGES)
 
 
+def test_what_came_at_another_time_than_documented_is_no_success() -> None:
+    made = record()
+    made.entries = [entry for entry in made.entries if entry.ok is not False]
+    assert made.ok
+    made.entries.append(Entry("see", "unknown", 1010.0, {"node": "w1"}, "node", 39, 55, False))
+    assert not made.ok
+    assert [entry.ok for entry in made.judged].count(False) == 1
+
+
+def test_a_record_in_which_nothing_was_asserted_is_no_success() -> None:
+    assert not Record("naming", "lab").ok
+
+
 def test_a_scale_has_round_numbers() -> None:
     assert [label for _, label in page.ticks([Step("a", 0, 1900)])] == ["0", "500", "1,000", "1,500"]
     assert page.ticks([]) == [(float(page.LEFT), "0"), (float(page.WIDTH - page.RIGHT), "1")]
