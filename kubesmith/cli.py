@@ -66,6 +66,9 @@ VERBS = {
     "ssh": "open a shell on a node: ssh NODE [COMMAND…]",
     "kubectl": "run kubectl on the cluster: kubectl get pods -A",
     "down": "stop the machines; up starts them again",
+    "add": "have further nodes join: add NODE…",
+    "remove": "drain nodes, take them out of the cluster, and remove their machines: remove NODE…",
+    "replace": "take a node out, dead or alive, and have a new one of its name join: replace NODE",
     "certs": "show when each certificate ends and whether it is in use; renew them",
     "sbom": "write down what software is on the nodes, as CycloneDX",
     "secrets": "show which key encrypts the secrets in etcd; change it",
@@ -155,6 +158,14 @@ def parser() -> argparse.ArgumentParser:
         "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="for pods to start or to leave (300)"
     )
     made["upgrade"].add_argument("--no-probe", action="store_true", help="measure no workload meanwhile")
+    for name, many in (("add", True), ("remove", True), ("replace", False)):
+        nodes = made[name].add_argument("nodes", nargs="+" if many else 1, metavar="NODE", help="name of a node")
+        completion.of(nodes, "nodes")
+    for name in ("remove", "replace"):
+        made[name].add_argument(
+            "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="that a node's pods may take to go (300)"
+        )
+        made[name].add_argument("--force", action="store_true", help="delete pods, too, that nobody makes anew")
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
@@ -307,6 +318,7 @@ def dispatch(given: argparse.Namespace) -> int:
         gather,
         inspect,
         machines,
+        nodes,
         plan,
         preflight,
         repair,
@@ -355,6 +367,9 @@ def dispatch(given: argparse.Namespace) -> int:
         "ssh": lambda: machines.ssh(work, given.arguments),
         "kubectl": lambda: machines.kubectl(work, given.arguments),
         "down": lambda: machines.down(work),
+        "add": lambda: nodes.add(work, given.nodes),
+        "remove": lambda: nodes.remove(work, given.nodes, nodes.Draining(given.timeout, given.force)),
+        "replace": lambda: nodes.replace(work, given.nodes[0], nodes.Draining(given.timeout, given.force)),
         "certs": lambda: certs.run(work, given.action, within=given.within, check=given.check),
         "sbom": lambda: sbom.run(work, output=given.output),
         "secrets": lambda: secrets.run(work, given.action, check=given.check),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import inventory as builder
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils import load
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import spec as spec_module
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.own_networks import own_networks
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import SpecError
@@ -88,11 +89,24 @@ class Job:
             bundle=self.bundle,
         )
 
-    def enter(self) -> None:
-        """Have the passwords that machines of provider ssh want; others want none. InputError for a wrong one."""
+    @cached_property
+    def endpoint(self) -> str:
+        """Where the nodes are to reach the API server, host and port; "" if it is at the only control plane itself."""
+        if self.listed:
+            shared = next(iter(self.listed.hosts.values()))
+            return str(shared.get("kubeadm_master_endpoint", "")) or _vip(shared)
+        rows = [vars(machine) for machine in machines.load(self.state)]
+        variables = builder.build(self.spec, rows, state=str(self.state), bundle="").variables
+        return str(variables.get("kubeadm_master_endpoint", "")) or _vip(variables)
+
+    def enter(self, names: Collection[str] = ()) -> None:
+        """Have the passwords that machines of provider ssh want, all or only ``names``; others want none.
+
+        InputError for a wrong one.
+        """
         provider = self.provider()
         if isinstance(provider, ExistingProvider):
-            provider.enter()
+            provider.enter(names)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -114,6 +128,18 @@ class Job:
             held.write(f"{os.getpid()}\n")
             held.flush()
             yield
+
+
+def _vip(variables: Mapping[str, Any]) -> str:
+    """Return the endpoint at the address that control planes share, "" where they share none."""
+    vip = variables.get("kubeadm_master_vip")
+    return f"{vip}:{variables.get('kubeadm_master_vip_port', 8443)}" if vip else ""
+
+
+def of_text(work: Job, text: str) -> Job:
+    """Return the job of the same cluster file with another text, which is right."""
+    made = spec_module.check(load.parse(text.encode(), str(work.file)), str(work.file), own_networks())
+    return replace(work, spec=made)
 
 
 def find(inventory: str) -> Path:

@@ -20,7 +20,8 @@ class Machine:
     (the same unless a NAT or bastion lies between). ``ssh_config`` is a file for ``ssh -F`` with a Host entry ``name``.
     ``container`` marks a node that shares this host's kernel: it loads no modules and may not set every limit, so the
     inventory gives it other role variables than a machine of its own (plugins/plugin_utils/inventory.py). ``emulated``
-    marks a machine whose processor is emulated: everything there gets more time.
+    marks a machine whose processor is emulated: everything there gets more time. ``vip`` is an address of the machines'
+    network that no machine gets: several control planes share it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Machine:
     container: bool = False
     address6: str = ""
     emulated: bool = False
+    vip: str = ""
 
 
 def save(folder: Path, provider: str, machines: Sequence[Machine]) -> None:

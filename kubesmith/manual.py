@@ -69,6 +69,20 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("kubectl -i metal logs -n kube-system ds/calico-node", ""),
     ),
     "down": (("down", "the machines keep their disks"),),
+    "add": (
+        ("add w3", "one more worker; the cluster file gets it, too, if it counts its nodes"),
+        ("add cp2 cp3", "three control planes, where the cluster file has cluster.vip or cluster.endpoint"),
+        ("add -i metal rack2-07", "a machine that the cluster file lists by now, with its address"),
+    ),
+    "remove": (
+        ("remove w3", "pods go first, as their PodDisruptionBudgets allow"),
+        ("remove w2 w3 --timeout 900", "where pods take long to end"),
+        ("remove cp2 cp3", "back to one control plane"),
+    ),
+    "replace": (
+        ("replace w2", "an empty machine of the same name and address"),
+        ("replace cp1", "the first control plane is no other than the rest, dead or alive"),
+    ),
     "certs": (
         ("certs", "ends with 1 if one ends within 30 days, or is not in use"),
         ("certs --within 90 --json", "for monitoring"),

@@ -161,7 +161,6 @@ def _addresses(spec: Spec) -> dict[str, dict[str, str]]:
 
 def _added(listed: Listed, state: Path) -> dict[str, Any]:
     spec = listed.spec
-    planes = {node.name: node.address for node in spec.machines() if node.role == "control-plane"}
     added: dict[str, Any] = {
         "kubesmith_cluster": spec.cluster.name,
         "kubesmith_state": str(state),
@@ -169,8 +168,8 @@ def _added(listed: Listed, state: Path) -> dict[str, Any]:
         "kubeadm_master_cluster_name": spec.cluster.name,
         "kubeadm_master_kubeconfig": f"{state}/kubeconfig",
         "ansible_become": "{{ ansible_user | default('root') != 'root' }}",
-        # As in a cluster file's inventory (known_names); a template, so that group_vars beside the inventory still win.
-        "containerd_host": {"hosts": f"{{{{ {planes!r} | combine({{inventory_hostname: kubesmith_node_address}}) }}}}"},
+        # A template, so that group_vars beside the inventory still win.
+        "containerd_host": {"hosts": "{{ {inventory_hostname: kubesmith_node_address} }}"},
     }
     return added | {
         f"{role}_bundle": str(paths.bundle(spec.cluster.kubernetes))

@@ -17,7 +17,7 @@ from kubesmith.bundle.component import Chains, Workshop, chain_of, chains_of
 from kubesmith.bundle.gomod import Go
 from kubesmith.bundle.model import canonical
 from kubesmith.bundle.process import Runner
-from kubesmith.bundle.recipe import Recipe, load_release, releases
+from kubesmith.bundle.recipe import Recipe, load_recipe, load_release, releases
 from kubesmith.bundle.store import Entry, Store, locked
 from kubesmith.errors import InputError
 from kubesmith.progress import Progress
@@ -81,6 +81,16 @@ def outdated(made: Path, kubernetes: str) -> bool:
     return note.read_text().strip() != _recipes_key(load_release(kubernetes))
 
 
+def from_packages(names: Sequence[str], kubernetes: str, progress: Progress) -> list[Entry]:
+    """Return what the recipes ``names`` make of Debian's packages, for a bundle of another source.
+
+    The caller holds the lock. InputError where this machine's apt knows no Debian, KubesmithError if making one fails.
+    """
+    recipes = [load_recipe(paths.bundle_recipes() / "components" / name) for name in names]
+    entries = _Build(recipes, kubernetes, toolchain.host_arch(), progress).entries()
+    return [entries[recipe.name] for recipe in recipes]
+
+
 class _Build:
     """One run of ``build``, with the lock held."""
 
@@ -94,9 +104,13 @@ class _Build:
         self.store = Store(paths.cache() / "store")
         self.chains: Chains = {}
         self._clean()
-        path = toolchain.find_go(toolchain.go_needed(recipes), self.runner)
-        go = Go(path, toolchain.environment(path, arch, self.scratch), toolchain.version(path))
-        self.workshop = Workshop(go, toolchain.compiler_version(), arch, self.runner, self.scratch)
+        self.workshop = Workshop(self._go(), toolchain.compiler_version(), arch, self.runner, self.scratch)
+
+    def _go(self) -> Go:
+        if all(recipe.source.type == "debian" for recipe in self.recipes):
+            return Go(Path(), {}, "")  # packages are compiled
+        path = toolchain.find_go(toolchain.go_needed(self.recipes), self.runner)
+        return Go(path, toolchain.environment(path, self.arch, self.scratch), toolchain.version(path))
 
     def _clean(self) -> None:
         """Remove what an interrupted run left; logs are of the last run only."""
@@ -106,6 +120,13 @@ class _Build:
 
     def run(self) -> Path:
         """Build what the store lacks and return the bundle's folder."""
+        entries = self.entries()
+        made = assemble(folder(), self.kubernetes, self.arch, [entries[recipe.name] for recipe in self.recipes])
+        mark(made, self.recipes)
+        return made
+
+    def entries(self) -> dict[str, Entry]:
+        """Build what the store lacks and return each component, by its recipe's name."""
         base = [recipe for recipe in self.recipes if recipe.layers]
         rest = [recipe for recipe in self.recipes if not recipe.layers]
         entries = self._found(base)
@@ -119,9 +140,7 @@ class _Build:
             self._check(missing)
             entries.update(self._make_all(missing))
         shutil.rmtree(self.scratch, ignore_errors=True)
-        made = assemble(folder(), self.kubernetes, self.arch, [entries[recipe.name] for recipe in self.recipes])
-        mark(made, self.recipes)
-        return made
+        return entries
 
     def _found(self, recipes: Sequence[Recipe]) -> dict[str, Entry]:
         """Return what the store has of ``recipes``."""
@@ -181,8 +200,10 @@ class _Build:
             self.progress.update(recipe.name, text)
 
         def make(new: Path) -> dict[str, Any]:
-            if recipe.source.type == "debian":
+            if recipe.layers:
                 return self.workshop.make_base(recipe, new, tell)
+            if recipe.source.type == "debian":
+                return self.workshop.make_images(recipe, self.chains, new, tell)
             return self.workshop.make_gomod(recipe, self.chains, objects, new, tell)
 
         entry = self.store.put(recipe.name, self._key(recipe), make)

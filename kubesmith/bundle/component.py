@@ -19,6 +19,7 @@ from kubesmith.bundle.store import Entry
 from kubesmith.bundle.take import Taker
 from kubesmith.errors import InputError
 
+MADE_FROM = {"gomod": "the published Go module", "debian": "Debian's packages"}
 Tell = Callable[[str], None]
 Chains = Mapping[str, tuple[Layer, ...]]
 
@@ -66,9 +67,17 @@ class Workshop:
             "org.opencontainers.image.version": recipe.version,
             "org.opencontainers.image.source": purl(recipe),
             "org.opencontainers.image.licenses": recipe.licence,
-            "org.opencontainers.image.description": "Built by kubesmith from the published Go module",
+            "org.opencontainers.image.description": f"Built by kubesmith from {MADE_FROM[recipe.source.type]}",
         }
         return put_image(image, [*below, *own], self.arch, labels, new / BLOBS)
+
+    def make_images(self, recipe: Recipe, chains: Chains, new: Path, tell: Tell) -> dict[str, Any]:
+        """Pack images of base layers and the recipe's own files into the folder ``new``; return the record."""
+        tell("packing")
+        take = Taker(recipe, Path(), {})
+        images = tuple(self._image(recipe, image, chains, take, new) for image in recipe.images)
+        component = Component(recipe.name, recipe.version, recipe.licence, recipe.source.model_dump(), (), images)
+        return {"component": component_data(component)}
 
     def make_base(self, recipe: Recipe, new: Path, tell: Tell) -> dict[str, Any]:
         """Build base layers into the folder ``new`` and return the record; its ``layers`` are read by ``chains_of``."""

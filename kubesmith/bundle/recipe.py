@@ -107,7 +107,7 @@ class ImageRecipe(Model):
 
     name: Annotated[str, Field(pattern=NAME)]
     tag: str
-    set: Literal["control-plane", "node", "verify"]
+    set: Literal["balancer", "control-plane", "node", "verify"]
     base: tuple[str, ...] = ()
     layers: tuple[tuple[Item, ...], ...]
     entrypoint: tuple[str, ...] = ()

@@ -133,6 +133,8 @@ class Release(Model):
     kubernetes: str
     signers: dict[str, Signer] = Field(default_factory=dict)
     components: Annotated[tuple[Part, ...], Field(min_length=1)]
+    #: Folders under ``bundle/components`` that are made of Debian's packages here: no project publishes them as images.
+    made_here: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _signers_known(self) -> Release:
@@ -190,7 +192,22 @@ def build(progress: Progress, kubernetes: str, settings: Settings) -> Path:
         store.sweep()
         work = _Work(release, arch, settings, store, progress)
         entries = [work.entry(part) for part in release.components]
+        entries += _made_here(release, progress)
         return assemble(root, kubernetes, arch, entries)
+
+
+def _made_here(release: Release, progress: Progress) -> list[Entry]:
+    """Return the components made of Debian's packages; none on a machine that knows no Debian, which is told.
+
+    Only a cluster whose control planes share an address lacks them, and its role says so.
+    """
+    if not release.made_here:
+        return []
+    try:
+        return builder.from_packages(release.made_here, release.kubernetes, progress)
+    except InputError as error:
+        progress.done(release.made_here[-1], f"left out: {error}", changed=False)
+        return []
 
 
 class _Work:

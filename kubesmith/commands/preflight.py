@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -43,12 +43,15 @@ def run(job: Job) -> int:
     return 1 if errors(findings) else 0
 
 
-def before_up(job: Job) -> None:
-    """Look at the nodes; show what was found, and raise InputError if ``up`` would fail: nothing was touched yet."""
-    findings, _nodes = look(job)
+def before_up(job: Job, only: Collection[str] = ()) -> None:
+    """Look at the nodes, all or ``only`` some; show what was found, and raise InputError if ``up`` would fail.
+
+    Nothing was touched by then.
+    """
+    findings, _nodes = look(job, only)
     job.ui.event("preflight", findings=[asdict(finding) for finding in findings])
     if findings and not job.ui.as_json:
-        show(findings, len(job.spec.machines()), job.ui)
+        show(findings, len(only) or len(job.spec.machines()), job.ui)
     if count := len(errors(findings)):
         raise InputError(
             f"preflight found {count} error(s): the nodes were not touched",
@@ -56,8 +59,8 @@ def before_up(job: Job) -> None:
         )
 
 
-def look(job: Job) -> tuple[list[Finding], list[Node]]:
-    """Return (findings, nodes that answered); a node that did not is a finding."""
+def look(job: Job, only: Collection[str] = ()) -> tuple[list[Finding], list[Node]]:
+    """Return (findings, nodes that answered) of all nodes or ``only`` some; one that did not is a finding."""
     hosts = job.hosts()
     nodes: list[Node] = []
 
@@ -71,6 +74,7 @@ def look(job: Job) -> tuple[list[Finding], list[Node]]:
         inventory=job.inventory,
         state=job.state,
         ui=job.ui,
+        limit=",".join(only),
         kept_in="preflights",
         collect=collect,
     )

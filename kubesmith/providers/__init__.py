@@ -32,6 +32,7 @@ def make(
             bundle=bundle,
             dual_stack=spec.dual_stack,
             debian=spec.podman.debian,
+            vip=spec.cluster.vip,
         )
     if spec.provider == "ssh":
         return ExistingProvider(spec)

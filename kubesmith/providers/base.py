@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,8 +37,11 @@ class Provider(Protocol):
     def check(self) -> None:
         """Raise InputError, with the remedy, for whatever would stop ``create`` (tools, name, subnet, disk, memory)."""
 
-    def create(self, progress: Progress) -> Sequence[Machine]:
-        """Bring every wanted machine to running and reachable by SSH; return them and save ``machines.json``."""
+    def create(self, progress: Progress, only: Collection[str] = ()) -> Sequence[Machine]:
+        """Bring every wanted machine to running and reachable by SSH; return all and save ``machines.json``.
+
+        With ``only`` those of these names; the others are left as they are, and are not asked.
+        """
 
     def status(self) -> Sequence[MachineStatus]:
         """Return the state of every wanted machine, and of any other that belongs to this cluster."""
@@ -57,6 +60,9 @@ class Provider(Protocol):
 
     def delete(self, name: str, progress: Progress) -> None:
         """Remove the snapshot ``name``."""
+
+    def remove(self, names: Collection[str], progress: Progress) -> None:
+        """Remove the machines of these names with their data, if they are there; what is wanted is made anew later."""
 
     def destroy(self, progress: Progress) -> None:
         """Remove all that belongs to this cluster and nothing else: machines, snapshots, its state folder."""

@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +151,10 @@ class ExistingProvider:
             rows = [f"{answer.host}: {answer.problem}" for answer in bad]
             raise InputError("\n".join(rows), fix="; ".join(dict.fromkeys(answer.fix for answer in bad)))
 
-    def enter(self) -> list[Answer]:
-        """Have the passwords that the hosts want; return how each answered. InputError for a password that is wrong.
+    def enter(self, names: Collection[str] = ()) -> list[Answer]:
+        """Have the passwords that the hosts want, all or only ``names``; return how each answered.
+
+        InputError for a password that is wrong.
 
         The passwords stay in this process's environment, where Ansible and the checks find them; no file holds them.
         """
@@ -160,7 +162,7 @@ class ExistingProvider:
             raise InputError(
                 f"access.key: {key} is not there, or cannot be read", fix="correct the path, or leave it to ssh"
             )
-        ways = self._ways()
+        ways = [way for way in self._ways() if not names or way.name in names]
         answers = _each(Way.look, ways)
         if any(answer.wants_ssh_password for answer in answers) and _obtainable(SSH_PASSWORD):
             ways, answers = self._with_password(answers)
@@ -197,11 +199,18 @@ class ExistingProvider:
             )
         return ways, _each(Way.look, ways)
 
-    def create(self, progress: Progress) -> Sequence[Machine]:
+    def create(self, progress: Progress, only: Collection[str] = ()) -> Sequence[Machine]:
         """Return nothing: the inventory takes addresses from the cluster file itself."""
         for node in self.spec.machines():
+            if only and node.name not in only:
+                continue
             progress.done(node.name, f"listed at {node.address}", changed=False)
         return []
+
+    def remove(self, names: Collection[str], progress: Progress) -> None:
+        """Leave the machines: they are not ours."""
+        for name in names:
+            progress.done(name, "its machine stays", changed=False)
 
     def status(self) -> Sequence[MachineStatus]:
         """Return each node as ``listed``: whether it answers is for ``verify`` to find out."""

@@ -93,6 +93,13 @@ def known_hosts(peers: Sequence[Peer]) -> str:
     return "".join(f"{peer.name},{peer.address} {peer.host_key}\n" for peer in peers)
 
 
+def host_keys(folder: Path) -> dict[str, str]:
+    """Return {node: type and key} of ``known_hosts``; none where there is no such file."""
+    file = folder / KNOWN_HOSTS
+    rows = [line.partition(" ") for line in file.read_text().splitlines()] if file.exists() else []
+    return {names.partition(",")[0]: key for names, _space, key in rows if key}
+
+
 def write(folder: Path, peers: Sequence[Peer]) -> Path:
     """Write ``known_hosts`` and ``ssh_config`` into ``folder``; return the latter's path."""
     make_private(sockets(folder))

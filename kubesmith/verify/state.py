@@ -92,8 +92,11 @@ class Cluster:
             self._later = {name: background.start(self._gather_later, name) for name in self.nodes}
 
     def _gather(self, node: Node) -> dict[str, Any]:
-        names = [*(plane.name for plane in self.control_planes), node.name]
-        question = {"address": node.address, "names": names, "control_plane": node.is_control_plane}
+        question = {
+            "address": node.address,
+            "control_plane": node.is_control_plane,
+            "endpoint": self.endpoint,
+        }
         sent = time.time()
         answer = node.ask("facts", question)
         first, last = answer["clock"]
@@ -214,6 +217,18 @@ class Cluster:
     def control_planes(self) -> list[Node]:
         """The nodes that the inventory makes control planes."""
         return [node for node in self.nodes.values() if node.is_control_plane]
+
+    @property
+    def vip(self) -> str:
+        """The address that the control planes share; "" where they share none that we keep."""
+        return str(self.control_planes[0].variables.get("kubeadm_master_vip", "")) if self.control_planes else ""
+
+    @property
+    def endpoint(self) -> str:
+        """Where nodes reach the API server if that is not the only control plane itself: host and port, or nothing."""
+        variables = self.control_planes[0].variables if self.control_planes else {}
+        shared = f"{self.vip}:{variables.get('kubeadm_master_vip_port', 8443)}" if self.vip else ""
+        return str(variables.get("kubeadm_master_endpoint", shared))
 
     def silence(self, name: str) -> str:
         """Return why the node tells nothing of itself: SSH fails, or our script does; nothing if it does tell."""

@@ -7,19 +7,33 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files
-from ansible_collections.kubesmith.cluster.plugins.module_utils.process import Result, journal, run
+from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, journal, run
 
+SANS = re.compile(r"^ +certSANs: *(?:\[\])?\n((?: +- .*\n)*)", re.MULTILINE)
+TRIAL = "/run/kubesmith-kubeadm.yml"
 ADMIN = "/etc/kubernetes/admin.conf"
 SOCKET = "unix:///run/containerd/containerd.sock"
 KUBELET_SETTINGS = "/etc/kubernetes/kubelet.conf.d"  # the kubelet merges its files (*.conf) over its configuration
 OURS = "/usr/local/lib/systemd/system/"  # where the bundle's units are
 ROTATED = "kubelet-client-current.pem"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+PKI = "/etc/kubernetes/pki"
+#: What kubeadm wants to find before a further control plane joins.
+SHARED = tuple(
+    f"{PKI}/{name}"
+    for name in (
+        *("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"),
+        *("etcd/ca.crt", "etcd/ca.key"),
+    )
+)
+ENCRYPTION = "/etc/kubernetes/encryption/config.yaml"
+ETCD_DATA = Path("/var/lib/etcd")
 
 OWN_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 
@@ -79,6 +93,60 @@ def _text(path: Path) -> str:
 def kubectl(*args: str, timeout: float = 30) -> Result:
     """Run kubectl as the cluster's administrator on a control plane; return its Result."""
     return run([KUBECTL, "--kubeconfig", ADMIN, *args], timeout=timeout)
+
+
+def authority(root: str = "/") -> dict[str, str]:
+    """Return {path: content} of what the control planes of a cluster share: their CAs' keys and certificates.
+
+    The key by which secrets are encrypted in etcd is one of them. FileNotFoundError on a host that lacks one.
+    """
+    found = {path: (Path(root) / path.lstrip("/")).read_text(encoding="ascii") for path in SHARED}
+    encryption = _text(Path(root) / ENCRYPTION.lstrip("/"))
+    return {**found, **({ENCRYPTION: encryption} if encryption else {})}
+
+
+def write_authority(wanted: Mapping[str, str]) -> None:
+    """Write what ``authority`` returned, keys with mode 0600; any other path is refused."""
+    if strange := sorted(set(wanted) - {*SHARED, ENCRYPTION}):
+        raise CommandError(f"no file that control planes share: {', '.join(strange)}")
+    for path, text in wanted.items():
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        files.put(path, text, 0o644 if path.endswith((".crt", ".pub")) else 0o600)
+    if ENCRYPTION in wanted:
+        Path(ENCRYPTION).parent.chmod(0o700)
+
+
+def close_etcd() -> None:
+    """Make etcd's folder private: kubeadm leaves alone one that is there, such as a mount point."""
+    if ETCD_DATA.is_dir():
+        ETCD_DATA.chmod(0o700)
+
+
+def validate(config: str, path: str, check_mode: bool) -> None:
+    """Write the configuration to ``path`` once kubeadm finds it valid; CommandError with its words if it does not."""
+    files.put(TRIAL, config, 0o600)
+    try:
+        result = run([KUBEADM, "config", "validate", "--config", TRIAL], timeout=60)
+        if result.rc != 0 and not (check_mode and result.rc == 127):
+            raise CommandError(f"kubeadm's configuration is not valid: {first_error(result.said)}")
+        if not check_mode:
+            files.put(path, config, 0o600)
+    finally:
+        files.remove(TRIAL)
+
+
+def without_addresses(old: str, new: str, addresses: Collection[str]) -> str:
+    """Return ``old`` with the certSANs of ``new``, if the two differ there in addresses of control planes only.
+
+    ``addresses`` are those of the control planes in ``new``; any other IPv4 address in ``old`` was one.
+    """
+    found = [SANS.search(text) for text in (old, new)]
+    if not (found[0] and found[1]):
+        return old
+    olds, news = (re.findall(r"^\s*- (.*)$", match.group(1), re.MULTILINE) for match in found if match)
+    kept = [name for name in news if name not in addresses]
+    others = [name for name in olds if name in kept or not re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name)]
+    return old.replace(found[0].group(0), found[1].group(0), 1) if others == kept else old
 
 
 def reset(timeout: float = 180) -> Result:

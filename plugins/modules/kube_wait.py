@@ -27,6 +27,12 @@ options:
     description: Kubelet version that the O(nodes) must tell, such as V(1.37.2); any by default.
     type: str
     default: ""
+  local:
+    description:
+      - Of O(namespaces), wait only for the pods on O(nodes), and ask the API server for nothing else.
+      - What is elsewhere, and how much of it there is, then plays no part.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait.
     type: int
@@ -77,10 +83,16 @@ KINDS = ("/api/v1/namespaces/{}/pods", f"{APPS}/daemonsets", f"{APPS}/deployment
 class Cluster:
     """What is to be ready, seen through one connection."""
 
-    def __init__(self, nodes: Sequence[str], namespaces: Sequence[str], version: str = "") -> None:
+    def __init__(
+        self, nodes: Sequence[str], namespaces: Sequence[str], version: str = "", *, local: bool = False
+    ) -> None:
         self.nodes = nodes
         self.version = version
         self.paths = ["/api/v1/nodes", *(kind.format(name) for name in namespaces for kind in KINDS)]
+        if local:
+            fields = [f"/api/v1/nodes?fieldSelector=metadata.name%3D{node}" for node in nodes]
+            pods = [f"{KINDS[0].format(name)}?fieldSelector=spec.nodeName%3D" for name in namespaces]
+            self.paths = [*fields, *(path + node for path in pods for node in nodes)]
         self.namespaces = namespaces
         self.objects: list[workloads.Item] = []
         self._api: Optional[Api] = None
@@ -133,12 +145,14 @@ def main() -> None:
             "nodes": {"type": "list", "elements": "str", "default": []},
             "namespaces": {"type": "list", "elements": "str", "default": []},
             "version": {"type": "str", "default": ""},
+            "local": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
     timeout, start = module.params["timeout"], time.monotonic()
-    cluster = Cluster(*(module.params[name] for name in ("nodes", "namespaces", "version")))
+    wanted = module.params
+    cluster = Cluster(wanted["nodes"], wanted["namespaces"], wanted["version"], local=wanted["local"])
     while True:
         unready = cluster.unready()
         waited = round(time.monotonic() - start, 1)

@@ -39,6 +39,13 @@ options:
       - Where an EncryptionConfiguration with a random key of its own is kept on the host. One that is there stays.
       - The API server must be told of it in O(config). If left out, none is written.
     type: path
+  addresses:
+    description:
+      - Addresses of all control planes that are among the C(certSANs) of O(config). They come and go with the nodes, so
+        that a difference in them alone is none.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds that C(kubeadm init), or the API server of a complete control plane, may take.
     type: int
@@ -74,7 +81,9 @@ actions:
 import base64
 import json
 import os
+import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +91,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
-
-ETCD_DATA = Path("/var/lib/etcd")
-TRIAL = "/run/kubesmith-kubeadm.yml"
 
 
 def main() -> None:
@@ -96,6 +102,7 @@ def main() -> None:
             "patches": {"type": "dict", "default": {}},
             "patches_folder": {"type": "path", "default": "/etc/kubernetes/patches"},
             "encryption": {"type": "path"},
+            "addresses": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -111,15 +118,17 @@ def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
     """Bring the control plane to complete; return the module's answer."""
     config, path, timeout = (module.params[key] for key in ("config", "path", "timeout"))
     before = files.read(path)
-    diff = [files.difference(path, before, config)] if before != config else []
+    same = kubeadm.without_addresses(before or "", config, module.params["addresses"]) == config
+    diff = [] if same else [files.difference(path, before, config)]
     member, found = kubeadm.membership(), kubeadm.control_plane()
     if member == kubeadm.COMPLETE:
+        refuse_another_endpoint(before or "", config, module.params["addresses"])
         actions = finish(found, path, timeout, module.check_mode, handle)
         if diff:
             module.warn(f"{path}: the configuration differs from the one of the running cluster; it was not applied")
         return {"changed": bool(actions), "found": found, "actions": actions, "diff": diff}
     actions = ["kubeadm init"] if member == kubeadm.ABSENT else ["kubeadm reset", "kubeadm init"]
-    validate(config, path, module.check_mode)
+    kubeadm.validate(config, path, module.check_mode)
     if not module.check_mode:
         if module.params["encryption"]:
             write_encryption(Path(module.params["encryption"]))
@@ -130,17 +139,15 @@ def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
     return {"changed": True, "found": found, "actions": actions, "diff": diff}
 
 
-def validate(config: str, path: str, check_mode: bool) -> None:
-    """Write the configuration to ``path`` once kubeadm finds it valid."""
-    files.put(TRIAL, config, 0o600)
-    try:
-        result = run([kubeadm.KUBEADM, "config", "validate", "--config", TRIAL], timeout=60)
-        if result.rc != 0 and not (check_mode and result.rc == 127):
-            raise CommandError(f"kubeadm's configuration is not valid: {kubeadm.first_error(result.said)}")
-        if not check_mode:
-            files.put(path, config, 0o600)
-    finally:
-        files.remove(TRIAL)
+def refuse_another_endpoint(before: str, config: str, addresses: Collection[str]) -> None:
+    """Raise CommandError where several control planes are wanted and the nodes' way leads to a single one of them."""
+    old, new = (re.search(r"^controlPlaneEndpoint: (\S+)$", text, re.MULTILINE) for text in (before, config))
+    if old and new and old.group(1) != new.group(1) and len(addresses) > 1:
+        raise CommandError(
+            f"the nodes of this cluster reach the API server at {old.group(1)}, and {len(addresses)} control planes "
+            f"are to share {new.group(1)}: a cluster that is to grow is made with an address to share (cluster.vip or "
+            "cluster.endpoint), also while it has one control plane. Nothing was changed"
+        )
 
 
 def write_encryption(path: Path) -> None:
@@ -225,8 +232,7 @@ def clean() -> None:
 def init(path: str, timeout: int, handle: int) -> None:
     """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
     Path(kubeadm.KUBELET_SETTINGS).mkdir(parents=True, exist_ok=True)  # the kubelet does not start without it
-    if ETCD_DATA.is_dir():  # kubeadm makes it private, but leaves alone one that is there, such as a mount point
-        ETCD_DATA.chmod(0o700)
+    kubeadm.close_etcd()
     result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))
     if result.rc != 0:
         raise CommandError(kubeadm.explain("kubeadm init failed", result))

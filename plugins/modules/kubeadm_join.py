@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm_join
-short_description: Make a host a worker of a cluster
+short_description: Make a host a worker, or a further control plane, of a cluster
 version_added: 0.1.0
 author: kubesmith maintainers (@kubesmith)
 description:
@@ -58,6 +58,20 @@ options:
       - They are the only files of C(/etc/kubernetes/patches).
     type: dict
     default: {}
+  control_plane:
+    description: Address that the API server of a further control plane announces. If left out, a worker joins.
+    type: str
+  authority:
+    description: The cluster's keys, each path with its content, which a control plane shares with the others. Secret.
+    type: dict
+    default: {}
+  config:
+    description: kubeadm's configuration of the cluster, kept as M(kubesmith.cluster.kubeadm_init) keeps it.
+    type: str
+  config_path:
+    description: Where O(config) is kept.
+    type: path
+    default: /etc/kubernetes/kubeadm.yml
   timeout:
     description: Seconds that the join may take.
     type: int
@@ -105,13 +119,16 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils.process import C
 CONFIG = "/run/kubesmith-join.json"
 PATCHES = Path("/etc/kubernetes/patches")
 STATIC_PODS = Path("/etc/kubernetes/manifests")
+KEPT = ("/etc/kubernetes/manifests/kubesmith-balancer.yaml",)  # kubeadm reset empties that folder
 
 
 def configuration(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JoinConfiguration (v1beta4) as a dictionary."""
+    central = wanted.get("control_plane")
     return {
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "JoinConfiguration",
+        **({"controlPlane": {"localAPIEndpoint": {"advertiseAddress": central}}} if central else {}),
         "discovery": {
             "bootstrapToken": {
                 "apiServerEndpoint": wanted["endpoint"],
@@ -133,17 +150,21 @@ def configuration(wanted: Mapping[str, Any]) -> dict[str, Any]:
             "tlsBootstrap": f"{wanted['timeout']}s",
             "kubeletHealthCheck": f"{max(240, wanted['timeout'])}s",  # kubeadm's own, or more where all takes longer
             "kubernetesAPICall": f"{max(60, wanted['timeout'] // 5)}s",
+            **({"controlPlaneComponentHealthCheck": f"{max(240, wanted['timeout'])}s"} if central else {}),
+            **({"etcdAPICall": f"{max(120, wanted['timeout'])}s"} if central else {}),
         },
     }
 
 
 def refuse_incomplete(wanted: Mapping[str, Any]) -> None:
     """Raise CommandError unless there is all that a join needs; an unpinned CA is never trusted."""
-    lacking = [name for name in ("endpoint", "token", "ca_cert_hashes") if not wanted[name]]
+    needed = ["endpoint", "token", "ca_cert_hashes"]
+    needed += ["authority", "config"] if wanted.get("control_plane") else []
+    lacking = [name for name in needed if not wanted[name]]
     if lacking:
         raise CommandError(
             f"{wanted['node_name']} is not a member yet, and joining needs {', '.join(lacking)}: "
-            "make them with kubeadm_token on a control plane"
+            "make them with kubeadm_token, and kubeadm_authority, on a control plane"
         )
 
 
@@ -151,6 +172,10 @@ def join(wanted: Mapping[str, Any], handle: int) -> None:
     """Run ``kubeadm join``; CommandError with its first error and the kubelet's journal when it fails."""
     if wanted.get("patches"):
         kubeadm.write_patches(PATCHES, wanted["patches"])
+    if wanted.get("control_plane"):
+        kubeadm.validate(wanted["config"], wanted["config_path"], check_mode=False)
+        kubeadm.write_authority(wanted["authority"])
+        kubeadm.close_etcd()
     files.put(CONFIG, json.dumps(configuration(wanted)), 0o600)
     Path(kubeadm.KUBELET_SETTINGS).mkdir(parents=True, exist_ok=True)  # the kubelet does not start without it
     STATIC_PODS.mkdir(parents=True, exist_ok=True)  # without it the kubelet logs an error every second
@@ -161,6 +186,8 @@ def join(wanted: Mapping[str, Any], handle: int) -> None:
         files.remove(CONFIG)
     if result.rc != 0:
         raise CommandError(explained("kubeadm join failed", result, wanted))
+    if wanted.get("control_plane") and kubeadm.control_plane() != kubeadm.COMPLETE:
+        raise CommandError(explained("kubeadm join ended well, yet the control plane is not complete", result, wanted))
     if kubeadm.membership() != kubeadm.COMPLETE:
         raise CommandError(explained("kubeadm join ended well, yet the kubelet has no certificate", result, wanted))
 
@@ -174,24 +201,37 @@ def work(wanted: Mapping[str, Any], check_mode: bool, handle: int) -> dict[str, 
     """Make the host a member; return the module's answer."""
     found = kubeadm.membership()
     if found == kubeadm.COMPLETE:
+        if wanted.get("control_plane") and kubeadm.control_plane() != kubeadm.COMPLETE:
+            what = ", ".join(kubeadm.static_pods()) or "none"
+            raise CommandError(
+                "this host is already a member of a cluster, but not a whole control plane of it (static pods: "
+                f"{what}); it is not touched. Take the node out of its cluster first"
+            )
         return {"changed": False, "found": found, "actions": []}
     actions = ["kubeadm join"] if found == kubeadm.ABSENT else ["kubeadm reset", "kubeadm join"]
     if not check_mode:
         refuse_incomplete(wanted)
         if found == kubeadm.PARTIAL:
-            clean()
+            clean(central=bool(wanted.get("control_plane")))
         join(wanted, handle)
     return {"changed": True, "found": found, "actions": actions}
 
 
-def clean() -> None:
-    """Undo an interrupted join; CommandError on a host that runs a control plane."""
+def clean(*, central: bool) -> None:
+    """Undo an interrupted join; CommandError on a host that runs a control plane and is to be a worker.
+
+    What is ``central`` keeps what it was given for its load balancer, which runs before the join.
+    """
     pods = kubeadm.static_pods()
-    if pods:
+    if pods and not central:
         raise CommandError(f"this host holds a control plane ({', '.join(pods)}), it does not become a worker")
+    kept = {path: files.read(path) for path in KEPT if central}
     result = kubeadm.reset()
     if result.rc != 0:
         raise CommandError(kubeadm.explain("an interrupted kubeadm join could not be cleaned up", result))
+    for path, text in kept.items():
+        if text is not None:
+            files.put(path, text, 0o600)
 
 
 def main() -> None:
@@ -208,6 +248,10 @@ def main() -> None:
             "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
             "kubelet_extra_args": {"type": "dict", "default": {}},
             "patches": {"type": "dict", "default": {}},
+            "control_plane": {"type": "str"},
+            "authority": {"type": "dict", "default": {}, "no_log": True},
+            "config": {"type": "str"},
+            "config_path": {"type": "path", "default": "/etc/kubernetes/kubeadm.yml"},
             "timeout": {"type": "int", "default": 180},
         },
         supports_check_mode=True,

@@ -77,13 +77,22 @@ def build(
     if spec.security.firewall == "nftables":
         for name, rules in _firewall(spec, hosts, groups).items():
             hosts[name]["kubesmith_firewall_rules"] = rules
-    variables = _everywhere(spec, state, bundle, container, addresses)
-    planes = {name: addresses[name] for name in groups["kube_control_plane"] if name in addresses}
-    for name, address in addresses.items():
-        hosts[name]["containerd_host"] = _host_settings(spec, container, known_names(name, address, planes))
+    planes = {name: addresses[name] for name in groups[GROUPS["control-plane"]] if name in addresses}
+    variables = _everywhere(spec, state, bundle, container, planes, shared_address(spec, machines))
+    for name, host in hosts.items():
+        if name in addresses:
+            host["containerd_host"] = _host_settings(spec, container, {name: addresses[name]})
     if emulated:
         variables |= EMULATED | {"kubeadm_master_patches": _slower() | spec.kubeadm.patches}
     return Inventory(variables, hosts, groups)
+
+
+def shared_address(spec: Spec, machines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the address that control planes share, "" where they share none or a balancer of somebody else's."""
+    planes = sum(node.role == "control-plane" for node in spec.machines())
+    if spec.cluster.vip or spec.cluster.endpoint or planes < 2:
+        return spec.cluster.vip or ""
+    return next((str(machine["vip"]) for machine in machines if machine.get("vip")), "")
 
 
 def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec, sockets: str) -> Variables:
@@ -168,8 +177,12 @@ def _reach_own(node: Node, access: Access, sockets: str) -> Variables:
     return variables
 
 
-def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses: Mapping[str, str]) -> Variables:
-    """Return what all hosts share: the cluster's settings, as the roles' own variables."""
+def _everywhere(spec: Spec, state: str, bundle: str, container: bool, planes: Mapping[str, str], vip: str) -> Variables:
+    """Return what all hosts share: the cluster's settings, as the roles' own variables.
+
+    ``planes`` are the control planes' addresses. Nothing here may follow from workers: one that is added would change
+    every other node.
+    """
     network = spec.network
     variables: Variables = {
         "kubesmith_cluster": spec.cluster.name,
@@ -195,7 +208,7 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         "calico_encapsulation": network.calico.encapsulation,
         "calico_mtu": network.calico.mtu,
         "containerd_registries": [registry.model_dump(exclude_none=True) for registry in spec.runtime.registries],
-        "containerd_proxy": _containerd_proxy(spec, addresses),
+        "containerd_proxy": _containerd_proxy(spec, [*planes.values(), *([vip] if vip else [])]),
         "containerd_restrict_oom_score_adj": container,
     }
     if container:
@@ -208,35 +221,30 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, addresses:
         variables["kubeadm_master_taints"] = []
     if spec.cluster.endpoint:
         variables["kubeadm_master_endpoint"] = f"{spec.cluster.endpoint}:6443"
+    if vip:
+        variables["kubeadm_master_vip"] = vip
+        variables["kubeadm_master_vip_port"] = spec.cluster.vip_port
     for role in ("containerd", "kubeadm_master", "kubeadm_worker", "calico"):
         variables[f"{role}_bundle"] = bundle
     return variables
 
 
-def known_names(name: str, address: str, planes: Mapping[str, str]) -> dict[str, str]:
-    """Return the names that a node's /etc/hosts holds: the control planes' and its own.
-
-    Never all of them: a thousand nodes would get a million lines, and each new worker would change every old node.
-    """
-    return {**planes, name: address}
-
-
-def _host_settings(spec: Spec, container: bool, names: Mapping[str, str]) -> Variables:
-    """Return what the role containerd is to do to the host itself; ``names`` is {host name: address}."""
-    settings: Variables = {"hosts": dict(names)} | ({"swap": "keep", "modules": []} if container else {})
+def _host_settings(spec: Spec, container: bool, addresses: Mapping[str, str]) -> Variables:
+    """Return what the role containerd is to do to the host itself; it knows its own name's address, and no other's."""
+    settings: Variables = {"hosts": dict(addresses)} | ({"swap": "keep", "modules": []} if container else {})
     if spec.dual_stack:
         usual = default_sysctls(() if container else ("br_netfilter",))
         settings["sysctls"] = usual | {"net.ipv6.conf.all.forwarding": "1"}
     return settings
 
 
-def _containerd_proxy(spec: Spec, addresses: Mapping[str, str]) -> Variables:
+def _containerd_proxy(spec: Spec, addresses: Sequence[str]) -> Variables:
     """Return the proxy of image pulls; the cluster itself is reached without it."""
     proxy = spec.runtime.proxy
     if not (proxy.http or proxy.https):
         return {}
     network = spec.network
-    ranges = [network.pods, network.services, *([network.nodes] if network.nodes else addresses.values())]
+    ranges = [network.pods, network.services, *([network.nodes] if network.nodes else addresses)]
     own = ["localhost", "127.0.0.0/8", "::1", ".svc", f".{network.dns_domain}"]
     own += [part for text in ranges for part in text.split(",")]
     own += [spec.cluster.endpoint] if spec.cluster.endpoint else []

@@ -36,6 +36,8 @@ SHARED: tuple[tuple[str, Path], ...] = (
     ("kubesmith_cluster", ("cluster", "name")),
     ("kubesmith_kubernetes", ("cluster", "kubernetes")),
     ("kubeadm_master_endpoint", ("cluster", "endpoint")),
+    ("kubeadm_master_vip", ("cluster", "vip")),
+    ("kubeadm_master_vip_port", ("cluster", "vip_port")),
     ("kubeadm_master_pod_cidr", ("network", "pods")),
     ("kubeadm_master_service_cidr", ("network", "services")),
     ("kubeadm_master_dns_domain", ("network", "dns_domain")),
@@ -48,6 +50,8 @@ SHARED: tuple[tuple[str, Path], ...] = (
 )
 NODE = (("ansible_port", "port"), ("ansible_user", "user"))
 WORDS = (  # what a rule says of a cluster file, and what that is here
+    ("cluster.vip", "kubeadm_master_vip"),
+    ("cluster.endpoint", "kubeadm_master_endpoint"),
     ("network.pods", "kubeadm_master_pod_cidr"),
     ("network.services", "kubeadm_master_service_cidr"),
     ("give one node 'role: control-plane'", f"put a host into the group {PLANES}"),
@@ -207,7 +211,7 @@ def _plain(key: str, value: Any) -> Any:
         return {str(name): _plain(key, inner) if settings else str(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain("", item) for item in value]
-    if key in ("ansible_port", "calico_mtu") and re.fullmatch(r"\d{1,6}", str(value)):
+    if key in ("ansible_port", "calico_mtu", "kubeadm_master_vip_port") and re.fullmatch(r"\d{1,6}", str(value)):
         return int(value)
     if key == "kubesmith_kubernetes" and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # an INI file's 1.37

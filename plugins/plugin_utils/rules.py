@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any, Union
 
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import kubelet
@@ -191,6 +191,53 @@ def endpoint_apart(spec: Spec) -> Broken:
                 yield path, f"{endpoint} lies in network.{name} {network}", "take one outside both ranges"
 
 
+OWN_PORTS = frozenset({2379, 2380, 2381, 6443, 9099, 10248, 10249, 10250, 10256, 10257, 10259})
+
+
+def several_share_an_address(spec: Spec) -> Broken:
+    """Several control planes are reached by an address that none of them takes along when it is lost."""
+    planes = sum(node.role == "control-plane" for node in spec.machines())
+    cluster = spec.cluster
+    if planes > 1 and spec.provider == "ssh" and not (cluster.vip or cluster.endpoint):
+        hint = "cluster.vip: a free address in the nodes' network; or cluster.endpoint: a load balancer of your own"
+        yield ("cluster", "vip"), f"is missing: {planes} control planes need an address in common", hint
+    for port in (cluster.vip_port, cluster.vip_port + 1):
+        if port in OWN_PORTS or 30000 <= port <= 32767:
+            what = "a part of Kubernetes listens at" if port in OWN_PORTS else "services' node ports include"
+            yield ("cluster", "vip_port"), f"{cluster.vip_port}: {what} {port}", "take 8443, or another free pair"
+
+
+def vip_apart(spec: Spec) -> Broken:
+    """The shared address is free, and in the network of the nodes."""
+    cluster, path = spec.cluster, ("cluster", "vip")
+    if cluster.vip is None:
+        return
+    if cluster.endpoint:
+        yield path, f"{cluster.vip} is given beside cluster.endpoint {cluster.endpoint}", "give one of the two"
+    vip = ipaddress.IPv4Address(cluster.vip)
+    hint = "take a free one of the nodes' network"
+    if vip.is_loopback or vip.is_multicast or vip.is_unspecified or vip.is_link_local:
+        yield path, f"{vip} is no address that a machine of a network can have", hint
+    for name in ("pods", "services"):
+        yield from ((path, f"{vip} lies in network.{name} {there}", hint) for there in _of(spec, name) if vip in there)
+    holders = [node.name for node in spec.nodes if node.address == cluster.vip]
+    if holders:
+        yield path, f"{vip} is the address of {holders[0]}", "take a free one: it moves between the control planes"
+    if spec.network.nodes is None and spec.provider != "ssh":
+        hint = "give network.nodes as well, or leave vip out: a free address is picked"
+        yield path, f"{vip}: the machines' network is not known before they are made", hint
+    yield from ((path, message, "take another one in it") for message in _misplaced(spec, vip))
+
+
+def _misplaced(spec: Spec, vip: IPv4Address) -> Iterator[str]:
+    """Yield what makes an address none for a machine in the nodes' network."""
+    for nodes in _of(spec, "nodes"):
+        if vip not in nodes or vip in (nodes.network_address, nodes.broadcast_address):
+            yield f"{vip} is no address of a machine in network.nodes {nodes}"
+        elif spec.provider != "ssh" and vip == nodes.network_address + 1:
+            yield f"{vip} is this machine's own address in network.nodes {nodes}"
+
+
 TAINT = "node-role.kubernetes.io/control-plane"
 
 
@@ -271,6 +318,8 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     nodes_listed_or_counted,
     groups_exist,
     endpoint_apart,
+    several_share_an_address,
+    vip_apart,
     both_families,
     features_go_together,
     logins_complete,

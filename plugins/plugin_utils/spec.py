@@ -235,7 +235,17 @@ class Cluster(Part):
         description="Kubernetes version, a minor (its newest patch), stable or latest.",
     )
     endpoint: Optional[Host] = Field(
-        None, description="Name or address by which the API server is reached; the first control plane's by default."
+        None,
+        description="Name or address by which the API server is reached at port 6443, that of a load balancer for "
+        "instance; by default vip, or the only control plane's address.",
+    )
+    vip: Optional[Address] = Field(
+        None,
+        description="Free address that the control planes share: keepalived keeps it on one of them, HAProxy there "
+        "hands connections on to all. Machines of a provider get one by themselves if there are several of them.",
+    )
+    vip_port: Annotated[int, Field(ge=1024, le=65534)] = Field(
+        8443, description="Port of HAProxy at that address; the next one, on loopback, tells how it is."
     )
 
 

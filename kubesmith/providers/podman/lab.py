@@ -84,6 +84,12 @@ class Lab:
         if names:
             podman("volume", "rm", "--force", *names)
 
+    def remove_volumes_of(self, node: str) -> None:
+        """Remove the volumes of a node whose container is gone; copies in snapshots stay."""
+        names = podman("volume", "ls", "--quiet", *self._filter()).split()
+        if own := [name for name in self.volumes(node) if name in names]:
+            podman("volume", "rm", "--force", *own)
+
     def remove_images(self) -> None:
         """Remove the images of the cluster's snapshots; its containers, which may be made of them, are gone by now."""
         images = listed("images", "--quiet", "--no-trunc", *self._filter()).split()

@@ -20,6 +20,8 @@ CANDIDATES = tuple(
 )
 #: The last numbers of the addresses for each role, first and last.
 ROOM = {"control-plane": (11, 49), "worker": (51, 249)}
+#: The last number of the address that control planes share; no machine of either provider gets it.
+SHARED = 9
 # Routes as wide as these (a VPN's two halves of the internet, for one) say nothing about who owns a subnet.
 WIDEST = 7
 
@@ -55,19 +57,27 @@ def overlaps(subnet: IPv4Network, taken: Iterable[Taken]) -> list[Taken]:
     return [other for other in taken if other.subnet.overlaps(subnet)]
 
 
-def assign(wanted: Sequence[Wanted], subnet: IPv4Network, kept: Mapping[str, str]) -> dict[str, str]:
+def shared(subnet: IPv4Network, vip: str | None) -> str:
+    """Return the address that control planes share: ``vip``, or the one that is kept free for it."""
+    return vip or str(subnet.network_address + SHARED)
+
+
+def assign(wanted: Sequence[Wanted], subnet: IPv4Network, kept: Mapping[str, str], vip: str = "") -> dict[str, str]:
     """Give each node an address: its own, the one in ``kept`` where it lies in ``subnet``, else its role's lowest free.
 
-    Raises InputError for an address that cannot be in ``subnet``, and for a role that is full.
+    None gets ``vip``. Raises InputError for an address that cannot be in ``subnet``, and for a role that is full.
     """
     given = {node.name: _said(node, subnet) for node in wanted if node.address}
     names = {node.name for node in wanted}
     for name, ip in kept.items():
         if name in names and IPv4Address(ip) in subnet and ip not in given.values():
             given.setdefault(name, ip)
+    if holder := next((name for name, ip in given.items() if ip == vip), ""):
+        raise InputError(f"the address {vip}, which control planes share, is that of {holder}", fix="set cluster.vip")
     for node in wanted:
         if node.name not in given:
-            given[node.name] = _lowest(node, subnet, set(given.values()) | set(kept.values()))
+            used = set(given.values()) | set(kept.values()) | ({vip} if vip else set())
+            given[node.name] = _lowest(node, subnet, used)
     return {node.name: given[node.name] for node in wanted}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -35,7 +35,8 @@ class PodmanProvider:
     ``node_cidr`` is the lab's own network (``10.99.0.0/24``); None takes the first free one. ``avoid`` holds the pod
     and service CIDRs. ``bundle`` is the bundle's folder: nodes see the folder around it, read-only, so that another
     bundle beside it can be given to nodes that run. ``memory_mb`` and ``cpus`` limit each node; None leaves it
-    everything. ``debian`` is the release that new nodes are made of.
+    everything. ``debian`` is the release that new nodes are made of. ``vip`` is the address that control planes are to
+    share, if one was asked for.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PodmanProvider:
     cpus: float | None = None
     dual_stack: bool = False
     debian: int = 12
+    vip: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -67,19 +69,20 @@ class PodmanProvider:
         """Raise InputError, with the remedy, for whatever would stop ``create``."""
         preflight.check(self.lab, self.wanted, self._node_cidr(), self.avoid, self._bundles(), image=self.image)
 
-    def create(self, progress: Progress) -> Sequence[Machine]:
-        """Bring every wanted node to running and reachable by SSH; return them and save ``machines.json``."""
+    def create(self, progress: Progress, only: Collection[str] = ()) -> Sequence[Machine]:
+        """Bring every wanted node, or ``only`` some, to running and reachable by SSH; save ``machines.json``."""
         wait_for_others(self.lab.network)
         self.check()
         if name := self.records.restoring():
             self._bring_back(self.records.find(name), progress)
         self._drop_remains()
-        progress.total(len(self.wanted) + 1)
+        progress.total((len(only) or len(self.wanted)) + 1)
         self._bundles().mkdir(parents=True, exist_ok=True)
         paths.make_private(self.folder)
         image = self.image.ensure(progress)
-        made = self._run(self._plan(image), progress)
-        self.records.saved()  # all run now, whatever an interrupted save had stopped
+        made = self._run([n for n in self._plan(image) if not only or n.name in only], progress)
+        if not only:
+            self.records.saved()  # all run now, whatever an interrupted save had stopped
         return made
 
     def _run(self, nodes: Sequence[node.Node], progress: Progress) -> Sequence[Machine]:
@@ -87,14 +90,42 @@ class PodmanProvider:
         ssh.hang_up(self.folder, [n.name for n in nodes if not n.running])
         keys = _each(lambda n: n.up(progress), nodes)
         peers = [ssh.Peer(n.name, n.address, key) for n, key in zip(nodes, keys, strict=True)]
+        others = self._others([n.name for n in nodes])
+        known = ssh.host_keys(self.folder)
+        peers += [ssh.Peer(m.name, m.address, known[m.name]) for m in others if m.name in known]
         config = ssh.write(self.folder, peers)
         _each(lambda n: n.reach(config, progress), nodes)
+        subnet = self.lab.subnet()
+        vip = network.shared(subnet, self.vip) if subnet else ""
+        vip = "" if vip in [n.address for n in nodes] else vip
         made = [
-            Machine(n.name, n.address, n.address, 22, "root", str(config), container=True, address6=n.address6)
+            Machine(n.name, n.address, n.address, 22, "root", str(config), container=True, address6=n.address6, vip=vip)
             for n in nodes
         ]
+        order = [w.name for w in self.wanted]
+        made = sorted([*made, *others], key=lambda machine: order.index(machine.name))
         machines.save(self.folder, "podman", made)
         return made
+
+    def _others(self, names: Collection[str]) -> list[Machine]:
+        """Return the machines, as they were written down, that are wanted and not among ``names``."""
+        wanted = {w.name for w in self.wanted} - set(names)
+        return [machine for machine in machines.load(self.folder) if machine.name in wanted]
+
+    def remove(self, names: Collection[str], progress: Progress) -> None:
+        """Remove the containers and volumes of some nodes, and forget how they were reached."""
+        wait_for_others(self.lab.network)
+        containers = [c for c in self.lab.containers() if c.node in names]
+        progress.total(len(containers))
+        ssh.hang_up(self.folder, list(names))
+        _each(lambda container: _remove(container, progress), containers)
+        self.lab.remove_remains(list(names))
+        for name in names:
+            self.lab.remove_volumes_of(name)
+        left = [machine for machine in machines.load(self.folder) if machine.name not in names]
+        known = ssh.host_keys(self.folder)
+        ssh.write(self.folder, [ssh.Peer(m.name, m.address, known[m.name]) for m in left if m.name in known])
+        machines.save(self.folder, "podman", left)
 
     def status(self) -> Sequence[MachineStatus]:
         """Return the state of every wanted node, and of any other that belongs to this cluster."""
@@ -247,13 +278,19 @@ class PodmanProvider:
         subnet = self.lab.ensure_network(self._node_cidr(), self.avoid, six)
         kept = {m.name: m.address for m in machines.load(self.folder)} | {c.node: c.address for c in found.values()}
         kept |= addresses or {}
-        given = network.assign(self.wanted, subnet, {name: ip for name, ip in kept.items() if _in(ip, subnet)})
+        kept = {name: ip for name, ip in kept.items() if _in(ip, subnet)}
+        given = network.assign(self.wanted, subnet, kept, self._shared(subnet))
         public = ssh.ensure_key(self.folder, f"kubesmith-{self.name}")
         common = node.Common(self.name, image, self.bundle, public, self.memory_mb, self.cpus, self.debian)
         return [
             node.Node(common, w.name, w.role, given[w.name], found.get(w.name), network.beside(given[w.name], six))
             for w in self.wanted
         ]
+
+    def _shared(self, subnet: IPv4Network) -> str:
+        """Return the address that no node may have; "" where a single control plane shares none."""
+        several = sum(w.role == "control-plane" for w in self.wanted) > 1
+        return network.shared(subnet, self.vip) if several or self.vip else ""
 
     def _node_cidr(self) -> IPv4Network | None:
         listed = next((w.address for w in self.wanted if w.address), None)

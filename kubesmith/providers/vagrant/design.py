@@ -57,7 +57,8 @@ class Guest:
 class Design:
     """All machines of a cluster, and what they run on. ``driver`` is libvirt's: kvm, or qemu where it emulates.
 
-    ``bundle_disk`` is a read-only disk that all machines have, with the bundle on it; "" where they get it by SSH.
+    ``vip`` is the address that several control planes share; no machine has it. ``bundle_disk`` is a read-only disk
+    that all machines have, with the bundle on it; "" where they get it by SSH.
     """
 
     cluster: str
@@ -68,6 +69,7 @@ class Design:
     subnet: str
     guests: tuple[Guest, ...]
     bundle_disk: str = ""
+    vip: str = ""
 
     @property
     def emulated(self) -> bool:
@@ -149,7 +151,8 @@ def make(spec: Spec, inventory: Path, host: Host, earlier: Design | None, *, mad
     hypervisor = _hypervisor(spec, host, earlier if made else None)
     subnet = _subnet(spec, nodes, host, earlier, made)
     kept = {guest.name: guest.address for guest in earlier.guests} if earlier else {}
-    addresses = _addresses(nodes, subnet, kept)
+    vip = network.shared(subnet, spec.cluster.vip)
+    addresses = _addresses(nodes, subnet, kept, vip)
     guests = tuple(
         Guest(node.name, node.role, addresses[node.name], _memory(node, spec, host), spec.vagrant.cpus)
         for node in nodes
@@ -163,6 +166,7 @@ def make(spec: Spec, inventory: Path, host: Host, earlier: Design | None, *, mad
         subnet=str(subnet),
         guests=guests,
         bundle_disk=earlier.bundle_disk if earlier and made else "",
+        vip=vip,
     )
 
 
@@ -230,8 +234,8 @@ def _subnet(spec: Spec, nodes: Sequence[Node], host: Host, earlier: Design | Non
     )
 
 
-def _addresses(nodes: Sequence[Node], subnet: IPv4Network, kept: Mapping[str, str]) -> dict[str, str]:
-    """Give each node an address: its own, the one that it had, else the lowest free of its role."""
+def _addresses(nodes: Sequence[Node], subnet: IPv4Network, kept: Mapping[str, str], vip: str) -> dict[str, str]:
+    """Give each node an address: its own, the one that it had, else the lowest free of its role; none gets ``vip``."""
     given = {node.name: node.address for node in nodes if node.address}
     for name, address in given.items():
         if IPv4Address(address) not in subnet or IPv4Address(address) == subnet.network_address + 1:
@@ -241,11 +245,11 @@ def _addresses(nodes: Sequence[Node], subnet: IPv4Network, kept: Mapping[str, st
             )
     names = {node.name for node in nodes}
     for name, address in kept.items():
-        if name in names and IPv4Address(address) in subnet and address not in given.values():
+        if name in names and IPv4Address(address) in subnet and address not in (vip, *given.values()):
             given.setdefault(name, address)
     for node in nodes:
         if node.name not in given:
-            given[node.name] = _lowest(node, subnet, set(given.values()))
+            given[node.name] = _lowest(node, subnet, {vip, *given.values()})
     return given
 
 

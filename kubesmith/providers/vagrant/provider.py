@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -149,23 +149,25 @@ class VagrantProvider:
 
     # --- the provider's interface
 
-    def create(self, progress: Progress) -> Sequence[Machine]:
-        """Bring every wanted machine to running and reachable by SSH; return them and save ``machines.json``."""
+    def create(self, progress: Progress, only: Collection[str] = ()) -> Sequence[Machine]:
+        """Bring every wanted machine, or ``only`` some, to running and reachable by SSH; save ``machines.json``."""
         self.check()
         if name := self.records.restoring():
             return self._bring_back(self.records.find(name), progress)
         self._drop_half_saved()
-        progress.total(len(self.wanted))
+        wanted = [node for node in self.wanted if not only or node.name in only]
+        progress.total(len(wanted))
         before = self.vagrant.states()
-        down = [node.name for node in self.wanted if before.get(node.name) != "running"]
-        for node in self.wanted:
+        down = [node.name for node in wanted if before.get(node.name) != "running"]
+        for node in wanted:
             progress.start(node.name, "booting" if node.name in down else "looking")
         self._put_bundle_on_disk(progress)
         if down:
             if os.environ.get("KUBESMITH_BY_VAGRANT"):
                 raise KubesmithError(f"not up: {', '.join(down)}", fix="vagrant up, without names")
             self._up(down, progress)
-        return self._settle(progress, changed=down)
+        running = [name for name, state in before.items() if state == "running"]
+        return self._settle(progress, changed=down, among=[*running, *down] if only else ())
 
     def _put_bundle_on_disk(self, progress: Progress) -> None:
         """Give machines that are emulated the bundle as a disk: by SSH they would get a megabyte in a second."""
@@ -204,6 +206,19 @@ class VagrantProvider:
             progress.start(name, "shutting down")
             self.vagrant.run("halt", name)
             progress.done(name, "stopped", changed=True)
+
+    def remove(self, names: Collection[str], progress: Progress) -> None:
+        """Remove some machines and their snapshots, and forget how they were reached."""
+        self._tools()
+        there = [name for name in self.vagrant.identities() if name in names]
+        progress.total(len(there))
+        ssh.hang_up(self.folder, there)
+        for name in there:
+            progress.start(name, "removing")
+            self._forget_snapshots(name)
+            self.vagrant.run("destroy", "--force", name, told=progress.update)
+            progress.done(name, "removed", changed=True)
+        machines.save(self.folder, "vagrant", [m for m in machines.load(self.folder) if m.name not in names])
 
     def destroy(self, progress: Progress) -> None:
         """Remove the machines, their snapshots and the state folder."""
@@ -330,9 +345,12 @@ class VagrantProvider:
         ssh.hang_up(self.folder, names)
         self.vagrant.run("up", "--no-provision", *flags, *names, told=progress.update)
 
-    def _settle(self, progress: Progress, changed: Sequence[str]) -> Sequence[Machine]:
-        """Name the machines, learn their host keys, and write down how each is reached."""
-        guests = self.design.guests
+    def _settle(self, progress: Progress, changed: Sequence[str], among: Collection[str] = ()) -> Sequence[Machine]:
+        """Name the machines, learn their host keys, and write down how each is reached.
+
+        With ``among`` only those; the others, which are off, are kept as they were written down.
+        """
+        guests = [guest for guest in self.design.guests if not among or guest.name in among]
         reached = entries(self.vagrant.reach([guest.name for guest in guests]))
         known = self._identities()
         identities = self.vagrant.identities()
@@ -343,12 +361,16 @@ class VagrantProvider:
             for g, key in zip(guests, keys, strict=True)
         ]
         config = ssh.write(self.folder, peers)
-        self._remember({peer.name: {"id": identities[peer.name], "host_key": peer.host_key} for peer in peers})
+        self._remember(known | {peer.name: {"id": identities[peer.name], "host_key": peer.host_key} for peer in peers})
         for peer in peers:
             _await(config, peer)
             progress.done(peer.name, f"running at {peer.address}", changed=peer.name in changed)
         emulated = self.design.emulated
-        made = [Machine(p.name, p.address, p.address, 22, p.user, str(config), emulated=emulated) for p in peers]
+        vip = self.design.vip
+        made = [
+            Machine(p.name, p.address, p.address, 22, p.user, str(config), emulated=emulated, vip=vip) for p in peers
+        ]
+        made += [m for m in machines.load(self.folder) if among and m.name not in among]
         machines.save(self.folder, "vagrant", made)
         return made
 

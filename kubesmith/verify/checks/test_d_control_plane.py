@@ -9,21 +9,23 @@ from kubesmith.verify import certificates
 from kubesmith.verify.expected import shortened
 
 ROLE = "node-role.kubernetes.io/control-plane"
+BALANCER = "kubesmith-balancer"
 PARTS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 
 
-def test_static_pods_are_declared(control_plane, facts):
-    """D1: etcd, API server, controller manager and scheduler are static pods"""
-    assert facts["manifests"] == PARTS
+def test_static_pods_are_declared(control_plane, facts, cluster):
+    """D1: etcd, API server, controller manager and scheduler are static pods, and the balancer of a shared address"""
+    assert facts["manifests"] == sorted([*PARTS, *([BALANCER] if cluster.vip else [])])
 
 
 def test_static_pods_run(control_plane, cluster):
-    """D2: all four parts of the control plane are Ready"""
+    """D2: all parts of the control plane are Ready"""
     pods = {
         pod["metadata"]["name"]: pod for pod in cluster.of_kind("Pod") if pod["metadata"]["namespace"] == "kube-system"
     }
-    ready = [part for part in PARTS if _is_ready(pods.get(f"{part}-{control_plane}"))]
-    assert ready == PARTS
+    wanted = [*PARTS, *([BALANCER] if cluster.vip else [])]
+    ready = [part for part in wanted if _is_ready(pods.get(f"{part}-{control_plane}"))]
+    assert ready == wanted
 
 
 def _is_ready(pod):
@@ -136,6 +138,23 @@ def test_api_server_survives_the_loss_of_a_control_plane(cluster):
         pytest.skip("there is one control plane")
     answers = {node.name: cluster.facts(node.name)["cluster_info"][0] for node in cluster.control_planes}
     assert answers == dict.fromkeys(answers, 200)
+
+
+def test_shared_address_is_on_one_control_plane(cluster):
+    """D11: the address that the control planes share is on one of them"""
+    if not cluster.vip:
+        pytest.skip("no address is shared")
+    links = {node.name: cluster.facts(node.name)["links"] for node in cluster.reachable}
+    holders = [name for name, rows in links.items() if any(cluster.vip in link["addresses"] for link in rows)]
+    assert len(holders) == 1, f"{cluster.vip} is on {', '.join(holders) or 'none'}"
+    assert holders[0] in [node.name for node in cluster.control_planes]
+
+
+def test_endpoint_answers(node, facts, cluster):
+    """D11: the node reaches an API server that is ready by the address that does not depend on one of them"""
+    if len(cluster.control_planes) == 1 and not cluster.vip:
+        pytest.skip("there is one control plane")
+    assert facts["endpoint"][0] == 200, facts["endpoint"][1]
 
 
 def test_node_runs_containerd(node, facts, cluster):

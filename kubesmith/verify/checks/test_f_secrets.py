@@ -49,7 +49,7 @@ def test_api_server_has_a_certificate_for_all_its_names(control_plane, facts, cl
     """F5: the API server's certificate is the CA's, and for every name and address that it is called by"""
     certificate = certificates.parse(facts["pki"][f"{PKI}/apiserver.crt"])
     assert certificates.signed_by(certificate, certificates.parse(facts["ca"])) is True
-    endpoint = str(control_plane.variables.get("kubeadm_master_endpoint", "")).rpartition(":")[0]
+    endpoint = cluster.endpoint.rpartition(":")[0]
     domain = control_plane.variables.get("kubeadm_master_dns_domain", "cluster.local")
     wanted = {
         control_plane.address,

@@ -103,17 +103,13 @@ def links() -> list[dict[str, Any]]:
     ]
 
 
-def resolved(names: list[str]) -> dict[str, list[str]]:
-    """Return what each name means to this node's resolver (/etc/hosts, then DNS)."""
-
-    def one(name: str) -> list[str]:
-        try:
-            found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-        except OSError:
-            return []
-        return sorted({str(entry[4][0]) for entry in found})
-
-    return {name: one(name) for name in names}
+def resolved(name: str) -> list[str]:
+    """Return what a name means to this node's resolver (/etc/hosts, then DNS)."""
+    try:
+        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return sorted({str(entry[4][0]) for entry in found})
 
 
 def clock_synchronized() -> bool:
@@ -365,8 +361,8 @@ def control_plane(address: str) -> dict[str, Any]:
     }
 
 
-def every_node(address: str, names: list[str]) -> dict[str, Any]:
-    """Return the questions that every node can answer."""
+def every_node(address: str, endpoint: str) -> dict[str, Any]:
+    """Return the questions that every node can answer; ``endpoint`` is where the API is reached, host and port."""
     return {
         "swaps": swaps,
         "fstab_swaps": fstab_swaps,
@@ -380,7 +376,7 @@ def every_node(address: str, names: list[str]) -> dict[str, Any]:
         "identity": identity,
         "links": links,
         "clock_synchronized": clock_synchronized,
-        "resolved": lambda: resolved([socket.gethostname(), *names]),
+        "resolved": lambda: resolved(socket.gethostname()),
         "repeated_hosts_lines": repeated_hosts_lines,
         "packages": unheld_packages,
         "network_manager": network_manager,
@@ -407,13 +403,14 @@ def every_node(address: str, names: list[str]) -> dict[str, Any]:
         "felix_ready": lambda: http("http://127.0.0.1:9099/readiness")[0],
         "proxy_mode": lambda: http("http://127.0.0.1:10249/proxyMode")[1],
         "bundle": bundle,
+        "endpoint": lambda: http(f"https://{endpoint}/readyz") if endpoint else (0, "there is none"),
     }
 
 
 def main(question: dict[str, Any]) -> dict[str, Any]:
     """Answer with every fact; ``clock`` is read first and last, which tells within what limits clocks agree."""
     begun, address = time.time(), question["address"]
-    tasks = every_node(address, question["names"])
+    tasks = every_node(address, question["endpoint"])
     if question["control_plane"]:
         tasks.update(control_plane(address))
     answers = together(tasks)

@@ -35,6 +35,7 @@ def machine(name: str, address: str, **over: object) -> dict[str, Any]:
     } | over
 
 
+W3 = machine("w3", "10.9.0.5")
 LAB_MACHINES = [machine("cp1", "10.9.0.2"), machine("w1", "10.9.0.3"), machine("w2", "10.9.0.4")]
 
 
@@ -127,13 +128,45 @@ def test_patches_of_the_file_win_over_our_own_and_merge_with_them() -> None:
     assert variables["kubeadm_master_proxy_config"]["conntrack"] == {"maxPerCore": 1}
 
 
-def test_a_node_knows_itself_and_the_control_planes_so_that_a_new_worker_changes_no_old_node() -> None:
-    hosts = build(LAB, LAB_MACHINES).hosts
-    assert hosts["cp1"]["containerd_host"]["hosts"] == {"cp1": "10.9.0.2"}
-    assert hosts["w2"]["containerd_host"]["hosts"] == {"cp1": "10.9.0.2", "w2": "10.9.0.4"}
-    before, after = build(METAL), build(METAL + "  - {name: w9, address: 192.168.10.29}\n")
-    assert before.variables == after.variables
-    assert {name: after.hosts[name] for name in before.hosts} == before.hosts
+def known(made: inventory.Inventory, host: str) -> dict[str, str]:
+    hosts: dict[str, str] = made.hosts[host]["containerd_host"]["hosts"]
+    return hosts
+
+
+def test_a_node_knows_the_address_of_its_own_name_and_of_no_other() -> None:
+    """Names of others would have to be written on every node whenever one comes or goes."""
+    assert known(build(LAB, LAB_MACHINES), "w2") == {"w2": "10.9.0.4"}
+    assert known(build(METAL), "cp1") == {"cp1": "192.168.10.11"}
+
+
+def test_a_worker_that_is_added_changes_nothing_for_the_others() -> None:
+    """Else the next run would change every old node, and a scale-out would take the longer the more there are."""
+    proxy = "runtime: {proxy: {http: 'http://proxy.example:3128'}}\n"
+    two, three = build(LAB + proxy, LAB_MACHINES), build(LAB.replace("2", "3") + proxy, [*LAB_MACHINES, W3])
+    assert three.variables == two.variables
+    assert {name: three.hosts[name] for name in two.hosts} == two.hosts
+
+
+HA = "cluster: {name: lab}\nprovider: podman\ncontrol_planes: 3\nworkers: 1\n"
+HA_MACHINES = [machine(f"cp{i}", f"10.9.0.1{i}", vip="10.9.0.9") for i in (1, 2, 3)] + [machine("w1", "10.9.0.51")]
+
+
+@pytest.mark.parametrize(
+    ("text", "vip"),
+    [
+        (HA, "10.9.0.9"),
+        (HA.replace("control_planes: 3", "control_planes: 1"), ""),
+        (HA.replace("{name: lab}", "{name: lab, endpoint: api.example.org}"), ""),
+        (HA.replace("{name: lab}", "{name: lab, vip: 10.9.0.7}") + "network: {nodes: 10.9.0.0/24}\n", "10.9.0.7"),
+    ],
+)
+def test_several_control_planes_share_an_address(text: str, vip: str) -> None:
+    machines = [row for row in HA_MACHINES if "control_planes: 3" in text or row["name"] in ("cp1", "w1")]
+    made = build(text, machines)
+    assert made.variables.get("kubeadm_master_vip", "") == vip
+    assert made.variables.get("kubeadm_master_vip_port") == (8443 if vip else None)
+    # The role works it out: an ordinary inventory that has both would be refused.
+    assert made.variables.get("kubeadm_master_endpoint", "") == ("api.example.org:6443" if "endpoint" in text else "")
 
 
 @pytest.mark.parametrize(

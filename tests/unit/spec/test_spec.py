@@ -248,6 +248,62 @@ lab: 1
         "cluster: {name: a, endpoint: 10.97.0.1}\nprovider: podman\n",
         ["f:1:20: cluster.endpoint: 10.97.0.1 lies in network.services 10.96.0.0/12; take one outside both ranges"],
     ),
+    "several control planes that share nothing": (
+        METAL + CP + "".join(f"  - {{name: cp{i}, role: control-plane, address: 192.168.10.1{i}}}\n" for i in (2, 3)),
+        [
+            "f:1:1: cluster.vip: is missing: 3 control planes need an address in common; cluster.vip: a free address "
+            "in the nodes' network; or cluster.endpoint: a load balancer of your own"
+        ],
+    ),
+    "a shared address that is a node's": (
+        METAL.replace("name: m", "name: m, vip: 192.168.10.11") + CP,
+        [
+            "f:1:20: cluster.vip: 192.168.10.11 is the address of cp1; "
+            "take a free one: it moves between the control planes"
+        ],
+    ),
+    "a shared address among the pods": (
+        METAL.replace("name: m", "name: m, vip: 10.244.0.9") + CP,
+        ["f:1:20: cluster.vip: 10.244.0.9 lies in network.pods 10.244.0.0/16; take a free one of the nodes' network"],
+    ),
+    "a shared address among the services": (
+        METAL.replace("name: m", "name: m, vip: 10.96.0.9") + CP,
+        ["f:1:20: cluster.vip: 10.96.0.9 lies in network.services 10.96.0.0/12; take a free one of the nodes' network"],
+    ),
+    "a shared address outside of the nodes' network": (
+        METAL.replace("name: m", "name: m, vip: 192.168.11.9") + CP + "network: {nodes: 192.168.10.0/24}\n",
+        [
+            "f:1:20: cluster.vip: 192.168.11.9 is no address of a machine in network.nodes 192.168.10.0/24; "
+            "take another one in it"
+        ],
+    ),
+    "a shared address and a balancer of one's own": (
+        METAL.replace("name: m", "name: m, vip: 192.168.10.9, endpoint: api.example.org") + CP,
+        ["f:1:20: cluster.vip: 192.168.10.9 is given beside cluster.endpoint api.example.org; give one of the two"],
+    ),
+    "a shared address in a network that is not known yet": (
+        LAB.replace("name: lab", "name: lab, vip: 10.9.0.9"),
+        [
+            "f:1:22: cluster.vip: 10.9.0.9: the machines' network is not known before they are made; "
+            "give network.nodes as well, or leave vip out: a free address is picked"
+        ],
+    ),
+    "a shared address that is this machine's, on a port of Kubernetes": (
+        LAB.replace("name: lab", "name: lab, vip: 10.9.0.1, vip_port: 10247") + "network: {nodes: 10.9.0.0/24}\n",
+        [
+            "f:1:22: cluster.vip: 10.9.0.1 is this machine's own address in network.nodes 10.9.0.0/24; "
+            "take another one in it",
+            "f:1:37: cluster.vip_port: 10247: a part of Kubernetes listens at 10248; take 8443, or another free pair",
+        ],
+    ),
+    "a shared address of no network": (
+        METAL.replace("name: m", "name: m, vip: 127.0.0.1, vip_port: 80") + CP,
+        [
+            "f:1:20: cluster.vip: 127.0.0.1 is no address that a machine of a network can have; "
+            "take a free one of the nodes' network",
+            "f:1:36: cluster.vip_port: 80 is less than 1024",
+        ],
+    ),
     "labels and taints": (
         LAB + 'nodes: [{name: cp1, role: control-plane, labels: {"a b": x, rack: 12}, taints: [gpu]}]\n',
         [

@@ -41,7 +41,7 @@ def test_sent_script_answers_with_json():
 
 
 def _question():
-    return {"address": "127.0.0.1", "names": ["localhost"], "control_plane": False, "container": False}
+    return {"address": "127.0.0.1", "control_plane": False, "endpoint": "", "container": False}
 
 
 def test_one_failing_fact_spoils_no_other():

@@ -64,6 +64,7 @@ def test_nothing_else_is_claimed_about_it(verdict):
         "no node can be reached",
         "container nodes have their host's product UUID",
         "there is one control plane",
+        "no address is shared",
     }
 
 
