@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -158,14 +158,7 @@ def parser() -> argparse.ArgumentParser:
         "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="for pods to start or to leave (300)"
     )
     made["upgrade"].add_argument("--no-probe", action="store_true", help="measure no workload meanwhile")
-    for name, many in (("add", True), ("remove", True), ("replace", False)):
-        nodes = made[name].add_argument("nodes", nargs="+" if many else 1, metavar="NODE", help="name of a node")
-        completion.of(nodes, "nodes")
-    for name in ("remove", "replace"):
-        made[name].add_argument(
-            "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="that a node's pods may take to go (300)"
-        )
-        made[name].add_argument("--force", action="store_true", help="delete pods, too, that nobody makes anew")
+    _node_arguments(made)
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
@@ -245,6 +238,18 @@ def _day_two_options(made: dict[str, argparse.ArgumentParser]) -> list[argparse.
 
 def _port(text: str) -> int:
     return _number(text, int, 65535, "port")
+
+
+def _node_arguments(made: Mapping[str, argparse.ArgumentParser]) -> None:
+    """Add what add, remove and replace take."""
+    for name, many in (("add", True), ("remove", True), ("replace", False)):
+        nodes = made[name].add_argument("nodes", nargs="+" if many else 1, metavar="NODE", help="name of a node")
+        completion.of(nodes, "nodes")
+    for name in ("remove", "replace"):
+        made[name].add_argument(
+            "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="that a node's pods may take to go (300)"
+        )
+        made[name].add_argument("--force", action="store_true", help="delete pods, too, that nobody makes anew")
 
 
 def _seconds(text: str) -> float:

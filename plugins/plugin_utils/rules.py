@@ -216,8 +216,6 @@ def vip_apart(spec: Spec) -> Broken:
         yield path, f"{cluster.vip} is given beside cluster.endpoint {cluster.endpoint}", "give one of the two"
     vip = ipaddress.IPv4Address(cluster.vip)
     hint = "take a free one of the nodes' network"
-    if vip.is_loopback or vip.is_multicast or vip.is_unspecified or vip.is_link_local:
-        yield path, f"{vip} is no address that a machine of a network can have", hint
     for name in ("pods", "services"):
         yield from ((path, f"{vip} lies in network.{name} {there}", hint) for there in _of(spec, name) if vip in there)
     holders = [node.name for node in spec.nodes if node.address == cluster.vip]

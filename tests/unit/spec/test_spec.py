@@ -296,13 +296,9 @@ lab: 1
             "f:1:37: cluster.vip_port: 10247: a part of Kubernetes listens at 10248; take 8443, or another free pair",
         ],
     ),
-    "a shared address of no network": (
-        METAL.replace("name: m", "name: m, vip: 127.0.0.1, vip_port: 80") + CP,
-        [
-            "f:1:20: cluster.vip: 127.0.0.1 is no address that a machine of a network can have; "
-            "take a free one of the nodes' network",
-            "f:1:36: cluster.vip_port: 80 is less than 1024",
-        ],
+    "a port that is a privileged one": (
+        METAL.replace("name: m", "name: m, vip: 192.168.10.9, vip_port: 80") + CP,
+        ["f:1:39: cluster.vip_port: 80 is less than 1024"],
     ),
     "labels and taints": (
         LAB + 'nodes: [{name: cp1, role: control-plane, labels: {"a b": x, rack: 12}, taints: [gpu]}]\n',
@@ -376,7 +372,7 @@ lab: 1
         ["f:3:1: node: is not a known setting; did you mean nodes?"],
     ),
     "addresses that no other machine reaches": (
-        METAL
+        METAL.replace("name: m", "name: m, endpoint: api.example.org")
         + "".join(
             f"  - {{name: n{number}, role: control-plane, address: {address}}}\n"
             for number, address in enumerate(("127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.7.7", "255.255.255.255"))
