@@ -129,9 +129,22 @@ def _without(work: Job, listed: Sequence[str]) -> str | None:
             else "no control plane would be left",
             fix="remove two of them in one command, or `replace` one; to remove the whole cluster: destroy, or reset",
         )
+    _keeps_address(work, planes)
     if work.listed or not listed:
         return None
     return cluster_edit.without_nodes(work.file.read_text(), work.spec, listed, str(work.file))
+
+
+def _keeps_address(work: Job, planes: int) -> None:
+    """Refuse to leave one control plane where the address that several shared is in no file: it would be forgotten."""
+    cluster = work.spec.cluster
+    if planes == 1 < len(_planes(work)) and work.spec.provider != "ssh" and not (cluster.vip or cluster.endpoint):
+        vip = work.endpoint.partition(":")[0]
+        raise InputError(
+            f"all nodes reach the API server at {vip}, which was picked because there are several control planes, and "
+            f"is not in {work.file}",
+            fix=f"write it there first: cluster.vip: {vip}, and network.nodes: the machines' network",
+        )
 
 
 def _known(work: Job, names: Sequence[str], known: Collection[str]) -> None:

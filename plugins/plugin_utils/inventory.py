@@ -75,7 +75,8 @@ def build(
         name: host["kubesmith_node_address"] for name, host in hosts.items() if "kubesmith_node_address" in host
     }
     if spec.security.firewall == "nftables":
-        for name, rules in _firewall(spec, hosts, groups).items():
+        balancer = spec.cluster.vip_port if shared_address(spec, machines) else 0
+        for name, rules in _firewall(spec, hosts, groups, balancer).items():
             hosts[name]["kubesmith_firewall_rules"] = rules
     planes = {name: addresses[name] for name in groups[GROUPS["control-plane"]] if name in addresses}
     variables = _everywhere(spec, state, bundle, container, planes, shared_address(spec, machines))
@@ -124,7 +125,7 @@ def _host(node: Node, machine: Mapping[str, Any] | None, spec: Spec, sockets: st
 
 
 def _firewall(
-    spec: Spec, hosts: Mapping[str, Variables], groups: Mapping[str, list[str]]
+    spec: Spec, hosts: Mapping[str, Variables], groups: Mapping[str, list[str]], balancer: int
 ) -> dict[str, list[Variables]]:
     """Return the firewall's rules of each host that has an address."""
     planes = groups[GROUPS["control-plane"]]
@@ -138,7 +139,7 @@ def _firewall(
         ports.CONTROL_PLANES: addresses(planes),
         ports.PODS: spec.network.pods.split(","),
     }
-    table = ports.of(spec)
+    table = ports.of(spec, balancer)
     roles = {name: role for role, group in GROUPS.items() for name in groups[group]}
     there = [name for name, host in hosts.items() if "kubesmith_node_address" in host]
     return {name: ports.rules(table, roles[name], sources) for name in there}
