@@ -1,4 +1,4 @@
-"""Three control planes: each loses its power in turn, the first is replaced; nodes come and go. ``-s`` prints the gaps."""
+"""Three control planes: each loses its power, the first is replaced; nodes come and go. ``-s`` prints the gaps."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def test_any_control_plane_may_lose_its_power(lab):
             assert part.api_requests - part.api_failed > 0, "the API never came back"
             other = next(plane for plane in PLANES if plane != node)
             lab.must("up", "--only", "nodes")
-            until(lambda: all_ready(lab, [*PLANES, "w1"]), f"{node} is back")  # noqa: B023
+            until(lambda: all_ready(lab, [*PLANES, "w1"]), f"{node} is back")
             until(lambda: members(lab, other) == list(PLANES), f"etcd has {node} again")  # noqa: B023
             back = meter.part(f"{node} is back")
             print(f"{node} back: {'; '.join(back.lines())}", flush=True)
