@@ -31,6 +31,8 @@ REQUIREMENTS = CHECKOUT / "requirements"
 #: Written last of all: an environment without it was interrupted, and is made again.
 MARK = VENV / "complete.json"
 MINORS = (13, 12, 11)
+#: The lock files, each with all that the one before it has: controllers are for who runs them, dev for who tests.
+EXTRAS = ("runtime", "controllers", "dev")
 #: Where else a Python may be, besides PATH and pyenv's folders.
 SEARCHED = ("/usr/local/bin", "/usr/bin")
 PROBE = "import ensurepip, ssl, sys, venv; print(sys.version_info[0], sys.version_info[1])"
@@ -40,12 +42,18 @@ def enter(script: str) -> None:
     """Return inside the environment; outside of it, make it and start ``script`` again in it. Exits on errors."""
     words = sys.argv[1:]
     with boundary():
-        environment = prepare("runtime", assume_yes=bool({"--yes", "-y"} & set(words)))
+        environment = prepare(extra_for(words), assume_yes=bool({"--yes", "-y"} & set(words)))
         if inside():
             os.environ.update(environment)
             return
         python = str(VENV / "bin" / "python")
         os.execve(python, [python, script, *words], environment)  # noqa: S606 - our own interpreter, no shell
+
+
+def extra_for(words: Sequence[str]) -> str:
+    """Return which of EXTRAS a command line needs: a run over several controllers more than all others."""
+    many = any(word == "controllers" or word.startswith("--controllers") for word in words)
+    return "controllers" if many else "runtime"
 
 
 def inside() -> bool:
@@ -67,7 +75,7 @@ def boundary() -> Iterator[None]:
 
 
 def prepare(extra: str, *, assume_yes: bool) -> dict[str, str]:
-    """Make ``.venv`` fit for ``extra`` (``runtime`` or ``dev``) where it is not; return the environment to run in."""
+    """Make ``.venv`` fit for ``extra`` (one of EXTRAS) where it is not; return the environment to run in."""
     if not fit(extra):
         with _alone():
             if not fit(extra):  # another process may have made it while we waited
@@ -80,7 +88,7 @@ def fit(extra: str) -> bool:
     mark = _read_mark()
     if not mark or not (VENV / "bin" / "python").exists():
         return False
-    if extra == "dev" and mark["extra"] != "dev":
+    if EXTRAS.index(extra) > EXTRAS.index(mark["extra"]):
         return False
     return bool(mark["locks"].get(extra) == digest(lock_file(extra, mark["minor"])))
 
@@ -115,7 +123,7 @@ def _read_mark() -> dict[str, Any]:
         mark = json.loads(MARK.read_text())
     except (OSError, ValueError):
         return {}
-    return mark if {"extra", "minor", "locks"} <= set(mark) else {}
+    return mark if {"extra", "minor", "locks"} <= set(mark) and mark["extra"] in EXTRAS else {}
 
 
 def digest(file: Path) -> str:
@@ -138,8 +146,8 @@ def _make(extra: str, *, assume_yes: bool) -> None:
     """Make the environment, or bring a complete one up to today's lock files."""
     mark = _read_mark()
     keep = bool(mark) and (VENV / "bin" / "python").exists()
-    if keep and mark["extra"] == "dev":
-        extra = "dev"
+    if keep:
+        extra = max(extra, mark["extra"], key=EXTRAS.index)
     MARK.unlink(missing_ok=True)
     minor = mark["minor"] if keep else _create(assume_yes)
     lock = lock_file(extra, minor)
@@ -147,7 +155,7 @@ def _make(extra: str, *, assume_yes: bool) -> None:
     flags = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
     _run([str(VENV / "bin" / "python"), "-m", "pip", "install", *flags, "-r", str(lock)], "Python's packages")
     _lead_path()
-    locks = {name: digest(lock_file(name, minor)) for name in {"runtime", extra}}
+    locks = {name: digest(lock_file(name, minor)) for name in EXTRAS[: EXTRAS.index(extra) + 1]}
     MARK.write_text(json.dumps({"extra": extra, "minor": minor, "locks": locks}) + "\n")
 
 

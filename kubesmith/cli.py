@@ -19,14 +19,17 @@ from rich.console import Console
 from rich.text import Text
 
 from kubesmith import __version__, bootstrap, completion, job, manual, paths
+from kubesmith.controllers import engines
+from kubesmith.controllers.engines import Engine
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.phases import chosen
 from kubesmith.tour.texts import LANGUAGES
 from kubesmith.ui import Ui
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
-WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only"}  # options that may stand before, or without, a verb
-WITHOUT_CLUSTER = {"completion", "schema", "import", "adopt", "bundle", "box"}
+#: Options that may stand before, or without, a verb.
+WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only", "--controllers", "--tls"}
+WITHOUT_CLUSTER = {"completion", "schema", "import", "adopt", "bundle", "box", "controllers"}
 ENTERING = {
     "cis",
     "plan",
@@ -80,6 +83,7 @@ VERBS = {
     "box": "build a Vagrant box from Debian's archive, where no box registry is reached",
     "tour": "show on a lab how Kubernetes works and fails, from evidence; set exercises and grade them",
     "inspect": "show a pod's whole chain: owner, node, processes, network, rules, image layers, etcd key",
+    "controllers": "be one of several controllers that up --controllers shares its work among, or their scheduler",
     "schema": "print the JSON Schema of cluster.yml, for editors",
     "import": "turn another tool's list of machines into a cluster.yml",
     "adopt": "write the cluster.yml of a cluster that other hands built with kubeadm; the cluster is only read",
@@ -135,6 +139,28 @@ def parser() -> argparse.ArgumentParser:
     completion.of(only, "phases")
     made["up"].add_argument("--headless", action="store_true", help="open no window for machines; none ever has one")
     made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
+    made["up"].add_argument(
+        "--controllers", metavar="ADDRESS", help="share the workers among controllers: tls://HOST:PORT, receptor:…"
+    )
+    made["controllers"].add_argument("action", choices=("certificates", "scheduler", "worker", "shard"))
+    made["controllers"].add_argument("address", nargs="?", help="worker: the scheduler's, tls://HOST:PORT")
+    made["controllers"].add_argument(
+        "--listen", metavar="HOST:PORT", help="scheduler: where it is reached (0.0.0.0:8786)"
+    )
+    made["controllers"].add_argument(
+        "--dashboard", metavar="HOST:PORT", help="scheduler: where its dashboard is (127.0.0.1:8787)"
+    )
+    made["controllers"].add_argument(
+        "--at-once", type=_count, metavar="N", help="worker: shards at once (one for each processor)"
+    )
+    for name in ("up", "controllers"):
+        tls = made[name].add_argument(
+            "--tls",
+            type=Path,
+            metavar="FOLDER",
+            help="certificates of the controllers (~/.config/kubesmith/controllers)",
+        )
+        completion.of(tls, "files")
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
     made["certs"].add_argument("action", nargs="?", choices=("renew",), help="make new ones and put them to use")
     made["certs"].add_argument(
@@ -313,13 +339,14 @@ def dispatch(given: argparse.Namespace) -> int:
     """Carry out one parsed command line and return its exit code."""
     ui = Ui(as_json=given.json, quiet=given.quiet, verbosity=given.verbose, inventory=given.inventory)
     # A file with mistakes is told before anything that takes time is loaded.
-    work = None if given.verb in WITHOUT_CLUSTER else job.read(given.inventory, ui, assume_yes=given.yes)
+    if given.verb in WITHOUT_CLUSTER:
+        return _without_cluster(given, ui)
+    work = job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
     from kubesmith.commands import (  # noqa: PLC0415
         certs,
         cis,
         export,
-        files,
         gather,
         inspect,
         machines,
@@ -339,21 +366,8 @@ def dispatch(given: argparse.Namespace) -> int:
         wait,
     )
 
-    if given.verb in ("completion", "schema"):
-        print(completion.script(parser(), given.shell)) if given.verb == "completion" else files.schema()
-        return 0
-    if given.verb == "import":
-        return files.import_inventory(given.kind, given.path, given.output, ui, lab=given.lab)
-    if given.verb == "adopt":
-        return _adopt(given, ui)
-    if given.verb == "box":
-        from kubesmith.commands import box  # noqa: PLC0415
-
-        return box.build(ui, assume_yes=given.yes)
-    if given.verb == "bundle":
-        return _bundle(given, ui)
     phases = _phases(given) if given.verb == "up" else frozenset[str]()
-    assert work is not None
+    engine = _engine(given) if given.verb == "up" else None
     listing = given.verb == "tour" and given.action == "list"
     if (given.verb in ENTERING and not listing) or (given.verb == "up" and "nodes" not in phases):
         work.enter()
@@ -362,7 +376,7 @@ def dispatch(given: argparse.Namespace) -> int:
     verbs: dict[str, Callable[[], int]] = {
         "tour": lambda: tour.run(work, given.action, given.name, pace=given.pace, chosen=given.language),
         "inspect": lambda: inspect.run(work, given.pod, namespace=given.namespace, chosen=given.language),
-        "up": lambda: plan.run(work) if given.check else up.run(work, phases=phases),
+        "up": lambda: plan.run(work) if given.check else up.run(work, phases=phases, engine=engine),
         "plan": lambda: plan.run(work, exit_code=given.exit_code),
         "preflight": lambda: preflight.run(work),
         "verify": lambda: verify.run(work, wait=given.wait, count=given.count),
@@ -392,6 +406,24 @@ def dispatch(given: argparse.Namespace) -> int:
         "destroy": lambda: machines.destroy(work),
         "export": lambda: export.run(work, given.output),
         "snapshot": lambda: snapshot.run(work, given.action, given.name),
+    }
+    return verbs[given.verb]()
+
+
+def _without_cluster(given: argparse.Namespace, ui: Ui) -> int:
+    """Carry out a verb that reads no cluster file, or one only at need."""
+    from kubesmith.commands import box, controllers, files  # noqa: PLC0415 - as in dispatch
+
+    if given.verb == "completion":
+        print(completion.script(parser(), given.shell))
+        return 0
+    verbs: dict[str, Callable[[], int]] = {
+        "schema": files.schema,
+        "import": lambda: files.import_inventory(given.kind, given.path, given.output, ui, lab=given.lab),
+        "adopt": lambda: _adopt(given, ui),
+        "controllers": lambda: controllers.run(given, ui),
+        "box": lambda: box.build(ui, assume_yes=given.yes),
+        "bundle": lambda: _bundle(given, ui),
     }
     return verbs[given.verb]()
 
@@ -447,6 +479,17 @@ def _phases(given: argparse.Namespace) -> frozenset[str]:
     if given.check and (first is not None or given.to is not None or only):
         raise InputError("--check looks at the whole way", fix="leave out --from, --to and --only")
     return chosen(first=first, last=given.to, only=only, skip=("preflight",) if given.skip_preflight else ())
+
+
+def _engine(given: argparse.Namespace) -> Engine | None:
+    """Return the engine of --controllers; InputError beside what it excludes, and where nobody answers."""
+    if given.controllers is None:
+        if given.tls:
+            raise InputError("--tls says nothing without --controllers", fix="leave it out")
+        return None
+    if given.check:
+        raise InputError("--controllers says nothing to --check, which changes nothing", fix="leave it out")
+    return engines.named(given.controllers, given.tls or engines.tls_folder())
 
 
 def main(words: Sequence[str] | None = None) -> int:

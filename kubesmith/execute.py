@@ -89,8 +89,8 @@ class TaskResult:
 
 
 @dataclass
-class _Watch:
-    """Collects events; the state of a run in progress."""
+class Watch:
+    """Collects events; the state of a run in progress. ``log`` gets a row for each task and host, without values."""
 
     ui: Ui
     log: TextIO
@@ -158,6 +158,10 @@ class _Watch:
             self.collect(_answer(host, data, result))
         self._write(host, kind, data, changed)
 
+    def row(self) -> dict[str, Any]:
+        """Return what a task's row has besides what every row has."""
+        return {}
+
     def _write(self, host: str, kind: str, data: Mapping[str, Any], changed: bool) -> None:
         row = {
             "host": host,
@@ -168,11 +172,16 @@ class _Watch:
             "changed": changed,
             "start": data.get("start"),
             "seconds": data.get("duration"),
+            **self.row(),
         }
         self.log.write(json.dumps(row) + "\n")
+        self.show(row, f"{host}: changed: {_task(data)}" if changed else "")
+
+    def show(self, row: dict[str, Any], text: str) -> None:
+        """Show that a task ended on a host; ``text`` is for who wants to see what changed."""
         self.ui.event("task", **row)
-        if changed and self.ui.verbosity:
-            self.ui.line(f"      {host}: changed: {_task(data)}")
+        if text and self.ui.verbosity:
+            self.ui.line(f"      {text}")
 
 
 def _answer(host: str, data: Mapping[str, Any], result: Mapping[str, Any]) -> TaskResult:
@@ -252,12 +261,12 @@ def playbook(
     values) and Ansible's own output. ``variables`` go before the inventory's. ``collect`` is called with the answer of
     each module that did not fail. Raises KeyboardInterrupt if the run was interrupted.
     """
-    folder = _run_folder(state, kept_in)
+    folder = run_folder(state, kept_in)
     parts = ["--check --diff" if check else "", f"--tags {tags}" if tags else "", _variables(folder, variables or {})]
     line = " ".join(part for part in parts if part)
     log_file = folder / "tasks.jsonl"
     with log_file.open("w") as log, _interruptible() as interrupted:
-        watch = _Watch(ui, log, collect)
+        watch = Watch(ui, log, collect)
         began = time.monotonic()
         runner = ansible_runner.run(
             private_data_dir=str(folder),
@@ -343,7 +352,7 @@ def _plays(starts: list[tuple[str, float]], began: float, ended: float) -> tuple
     )
 
 
-def _unexplained(runner: Any, watch: _Watch, folder: Path) -> None:
+def _unexplained(runner: Any, watch: Watch, folder: Path) -> None:
     """Raise for a run that failed without a failed task: a syntax error, an inventory that is refused."""
     if runner.status == "successful" or watch.failures:
         return
@@ -353,7 +362,7 @@ def _unexplained(runner: Any, watch: _Watch, folder: Path) -> None:
     raise KubesmithError(f"Ansible ended with {runner.status} before any task: {text[-2000:]}", fix=f"see {folder}")
 
 
-def _run_folder(state: Path, kept_in: str) -> Path:
+def run_folder(state: Path, kept_in: str) -> Path:
     """Make a fresh folder for a run: ansible-runner keeps old values where it finds a used one."""
     runs = paths.make_private(state / kept_in)
     for old in sorted(runs.iterdir())[: -KEPT_RUNS + 1]:

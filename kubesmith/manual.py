@@ -39,6 +39,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("up -i metal --from control-plane", "go on from there, after a failure for instance"),
         ("up --to preflight", "machines and a look at them, no cluster yet"),
         ("up --only runtime --only workers", "only these phases"),
+        ("up -i metal --controllers tls://10.0.0.5:8786", "several machines share the workers"),
         ("up --check", "change nothing, show what would change"),
     ),
     "plan": (
@@ -140,6 +141,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "inspect": (
         ("inspect etcd-cp1", "from its owner to the kernel's rules"),
         ("inspect kube-system/coredns-66bff467f8-x5z2q --json", "as data"),
+    ),
+    "controllers": (
+        ("controllers certificates", "once; copy ~/.config/kubesmith/controllers to every controller"),
+        ("controllers scheduler", "on one machine: port 8786, dashboard at 127.0.0.1:8787"),
+        ("controllers worker tls://10.0.0.5:8786", "on each controller, until ^C"),
+        ("up -i metal --controllers tls://10.0.0.5:8786", "share the workers among them"),
     ),
     "schema": (("schema > cluster.schema.json", "for an editor that completes YAML from it"),),
     "import": (

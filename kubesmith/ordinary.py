@@ -48,7 +48,7 @@ def read(file: Path) -> Listed:
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ordinary  # noqa: PLC0415
 
     listing = _listing(file)
-    variables = {host: _unwrapped(own) for host, own in listing.get("_meta", {}).get("hostvars", {}).items()}
+    variables = {host: unwrapped(own) for host, own in listing.get("_meta", {}).get("hostvars", {}).items()}
     groups = {name: _members(listing, name) for name in (ordinary.PLANES, ordinary.WORKERS)}
     text = file.read_text(errors="replace")
     spec = ordinary.check(groups, variables, str(file), text=text, name=name_of(file), own=own_networks())
@@ -113,12 +113,13 @@ def _members(listing: Mapping[str, Any], group: str) -> list[str]:
     return list(dict.fromkeys(hosts))
 
 
-def _unwrapped(value: Any) -> Any:
+def unwrapped(value: Any) -> Any:
+    """Return a value of ``ansible-inventory --list`` without the mark that Ansible puts on text from outside."""
     if isinstance(value, dict):
         if set(value) == {"__ansible_unsafe"}:
             return value["__ansible_unsafe"]
-        return {key: _unwrapped(inner) for key, inner in value.items() if key != "ansible_local"}
-    return [_unwrapped(item) for item in value] if isinstance(value, list) else value
+        return {key: unwrapped(inner) for key, inner in value.items() if key != "ansible_local"}
+    return [unwrapped(item) for item in value] if isinstance(value, list) else value
 
 
 def reach(listed: Listed, spec: Spec) -> dict[str, dict[str, Any]]:

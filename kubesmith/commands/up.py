@@ -7,6 +7,7 @@ from typing import Any
 from kubesmith import bootstrap, digest, execute, logins, providers, report
 from kubesmith.bundle import source
 from kubesmith.commands import bundle, preflight
+from kubesmith.controllers.engines import Engine
 from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.phases import CONVERGE, PHASES, tags
@@ -15,12 +16,17 @@ from kubesmith.running import refuse_other_version
 from kubesmith.verify import run as verify
 
 
-def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
+def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), engine: Engine | None = None) -> int:
     """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed.
 
     Each finds out from the machines what is done already. Raises InputError where preflight finds what the playbook
-    would fail at, and where machines are wanted that nobody made.
+    would fail at, and where machines are wanted that nobody made. With an ``engine``, its controllers do the workers.
     """
+    if engine:
+        _whole_converge(phases)
+        engine.places(
+            job.spec.cluster.kubernetes
+        )  # whoever is not fit to work with us is found before anything is touched
     provider = job.provider()
     if "nodes" not in phases:
         _made(job, phases)
@@ -40,7 +46,17 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES)) -> int:
                 provider.create(progress)
         if "preflight" in phases:
             preflight.before_up(job)
-        return _cluster(job, phases)
+        return _cluster(job, phases, engine)
+
+
+def _whole_converge(phases: frozenset[str]) -> None:
+    """Raise InputError for a part of the converge: controllers carry out all of it."""
+    missing = [phase for phase in CONVERGE if phase not in phases]
+    if missing:
+        raise InputError(
+            f"--controllers carries out the whole converge, and {', '.join(missing)} was left out",
+            fix="leave out --from, --to and --only, or take --only converge",
+        )
 
 
 def _packages(job: Job, phases: frozenset[str], choice: source.Choice | None) -> None:
@@ -65,15 +81,13 @@ def _made(job: Job, phases: frozenset[str]) -> None:
         raise InputError(f"machines have not been made: {', '.join(absent)}", fix="python3 runner.py up --only nodes")
 
 
-def _cluster(job: Job, phases: frozenset[str]) -> int:
+def _cluster(job: Job, phases: frozenset[str], engine: Engine | None) -> int:
     target = report.folder(job.state)
     result: execute.Result | None = None
     if phases & set(CONVERGE):
         if not (job.bundle / "bundle.json").exists():
             raise InputError(f"there is no bundle at {job.bundle}", fix="python3 runner.py bundle build")
-        result = execute.playbook(
-            "kubesmith.cluster.site", inventory=job.inventory, state=job.state, ui=job.ui, tags=tags(phases)
-        )
+        result = _converge(job, phases, engine)
         if not result.ok:
             report.write(report.of(job, tasks=result.hosts, failure=_explain(job, result)), target)
             return 1
@@ -90,6 +104,16 @@ def _cluster(job: Job, phases: frozenset[str]) -> int:
     if result or verdict:  # else there are only times to tell
         report.show(made, target, job.ui, job)
     return 1 if verdict and verdict.failed else 0
+
+
+def _converge(job: Job, phases: frozenset[str], engine: Engine | None) -> execute.Result:
+    if engine is None:
+        return execute.playbook(
+            "kubesmith.cluster.site", inventory=job.inventory, state=job.state, ui=job.ui, tags=tags(phases)
+        )
+    from kubesmith.controllers import run as controllers  # noqa: PLC0415 - only who has several pays for it
+
+    return controllers.converge(job, engine)
 
 
 def _explain(job: Job, result: execute.Result) -> dict[str, Any]:

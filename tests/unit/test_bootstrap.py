@@ -92,6 +92,27 @@ def test_the_development_set_holds_the_runtime_set_unchanged(minor: int) -> None
         return set(re.findall(r"^([a-z0-9][^ ]*==[^ ]+)", text, re.MULTILINE))
 
     assert pins("runtime") <= pins("dev")
+    assert pins("controllers") <= pins("dev")
+    assert names("runtime") <= names("controllers"), "and the same versions, which the first line says of dev"
+
+
+def names(extra: str) -> set[str]:
+    text = bootstrap.lock_file(extra, 13).read_text()
+    return set(re.findall(r"^([a-z0-9][^ ]*==[^ ]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["up"], "runtime"),
+        (["up", "--controllers", "tls://h:1"], "controllers"),
+        (["up", "--controllers=tls://h:1"], "controllers"),
+        (["controllers", "worker"], "controllers"),
+        ([], "runtime"),
+    ],
+)
+def test_only_who_wants_several_controllers_gets_the_extra(words: list[str], extra: str) -> None:
+    assert bootstrap.extra_for(words) == extra
 
 
 @pytest.mark.parametrize("name", [lock.name for lock in (ROOT / "requirements").glob("*.txt")])
@@ -117,6 +138,7 @@ def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_complete_environment_fits(marked: Path) -> None:
     assert bootstrap.fit("runtime")
+    assert not bootstrap.fit("controllers")
     assert not bootstrap.fit("dev")
 
 
