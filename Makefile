@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench clean
+.PHONY: test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench bench-scale clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -53,8 +53,11 @@ fuzz: ## ten minutes of guided nonsense into the cluster file; what breaks it is
 man: ## the manual pages, docs/man, from the command line's parser
 	$(IN) python docs/man_page.py
 
-bench: ## times and task counts beside a plain shell script that does the same
-	$(IN) $(NEEDS) python -m bench.run
+bench: ## three ways to the same cluster, timed: a plain shell script, ansible-playbook, runner.py; into the docs
+	$(IN) $(NEEDS) python -m bench.run --document
+
+bench-scale: ## the controller with 10 to 1,000 simulated workers beside a real control plane; hours on two processors
+	$(IN) $(NEEDS) python -m bench.scale --document
 
 clean: ## remove what was made in this folder; labs and caches stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible dist artifacts
