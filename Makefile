@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection molecule faults man bench bench-scale clean
+.PHONY: test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection controllers molecule faults man bench bench-scale clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ lab: ## a verified cluster on this machine: one control plane and two workers
 test: ## every group of tests below
 	$(IN) $(NEEDS) python tests/run.py
 
-lint unit sanity collection: ## the code as it is written; without machines; Ansible's own; as it is published
+lint unit sanity collection controllers: ## the code as written; without machines; Ansible's own; as published; many controllers
 	$(IN) python tests/run.py $@
 
 faults: ## a lab of its own, broken in every known way; long, and not part of `test`

@@ -112,6 +112,11 @@ def _version() -> str:
     return next(row.split()[1] for row in rows if row.startswith("version:"))
 
 
+def controllers(_folder: Path) -> Iterator[Step]:
+    """Yield the test of a real scheduler and real workers, one of which is killed; the hosts are this machine."""
+    yield Step("tests/controllers", (*_python("pytest"), "-rs", "tests/controllers"), count=pytest_counts)
+
+
 def molecule(_folder: Path) -> Iterator[Step]:
     """Yield the scenarios: real nodes on this machine, built, tested and removed by each."""
     missing = _no_nodes()
@@ -244,6 +249,7 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "unit": unit,
     "sanity": sanity,
     "collection": collection,
+    "controllers": controllers,
     "molecule": molecule,
     "fuzz": fuzz,
     "faults": faults,
