@@ -25,7 +25,12 @@ HERE = Path(__file__).resolve().parent
 RUNNER = [sys.executable, str(HERE.parents[1] / "runner.py")]
 FIRST_PORT = 20000  # as in enter.c: host wN has the port FIRST_PORT + N
 PORTS = 16  # that one sshd listens on at most
-KWOK = "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"
+KWOK, KWOK_VERSION = "sigs.k8s.io/kwok", "v0.8.0"
+#: What kwok does with nodes and pods, out of its own module: Ready at once, leases, pods that run and end.
+STAGES = (
+    *("node/fast/node-initialize", "node/heartbeat-with-lease/node-heartbeat-with-lease"),
+    *("pod/fast/pod-ready", "pod/fast/pod-complete", "pod/fast/pod-delete"),
+)
 INSIDE = "/simulation"
 GROUP = "kube_node"
 
@@ -224,7 +229,9 @@ class Simulation:
         return self.folder / "kwok.pid"
 
     def _start_kwok(self) -> None:
-        command = [str(kwok()), "--kubeconfig", str(self.state / "kubeconfig"), "--manage-all-nodes=false"]
+        program, stages = kwok()
+        command = [str(program), "--kubeconfig", str(self.state / "kubeconfig"), "--manage-all-nodes=false"]
+        command += ["--config", str(stages)]
         command += [
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             "--node-lease-duration-seconds=40",
@@ -242,15 +249,19 @@ class Simulation:
             return
 
 
-def kwok() -> Path:
-    """Return kwok's program, built once from its Go module."""
-    target = paths.cache() / "bench" / "kwok"
-    if not target.exists():
+def kwok() -> tuple[Path, Path]:
+    """Return kwok's program, built once from its Go module, and a file with its stages, out of the same."""
+    folder, cache = paths.cache() / "bench", paths.cache() / "go"
+    program, stages = folder / "kwok", folder / "kwok-stages.yaml"
+    if not program.exists():
         go = shutil.which("go") or "/usr/local/go/bin/go"
-        cache = paths.cache() / "go"
-        environment = {"GOBIN": str(target.parent), "GOMODCACHE": str(cache / "mod"), "GOCACHE": str(cache / "build")}
-        checked([go, "install", KWOK], env={"CGO_ENABLED": "0", "GOFLAGS": "-modcacherw"} | environment)
-    return target
+        environment = {"GOBIN": str(folder), "GOMODCACHE": str(cache / "mod"), "GOCACHE": str(cache / "build")}
+        environment |= {"CGO_ENABLED": "0", "GOFLAGS": "-modcacherw"}
+        checked([go, "install", f"{KWOK}/cmd/kwok@{KWOK_VERSION}"], env=environment)
+    if not stages.exists():
+        module = cache / "mod" / f"{KWOK}@{KWOK_VERSION}" / "kustomize/stage"
+        stages.write_text("\n---\n".join((module / f"{name}.yaml").read_text() for name in STAGES))
+    return program, stages
 
 
 def ansible_environment() -> Mapping[str, str]:
