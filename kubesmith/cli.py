@@ -139,28 +139,7 @@ def parser() -> argparse.ArgumentParser:
     completion.of(only, "phases")
     made["up"].add_argument("--headless", action="store_true", help="open no window for machines; none ever has one")
     made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
-    made["up"].add_argument(
-        "--controllers", metavar="ADDRESS", help="share the workers among controllers: tls://HOST:PORT, receptor:…"
-    )
-    made["controllers"].add_argument("action", choices=("certificates", "scheduler", "worker", "shard"))
-    made["controllers"].add_argument("address", nargs="?", help="worker: the scheduler's, tls://HOST:PORT")
-    made["controllers"].add_argument(
-        "--listen", metavar="HOST:PORT", help="scheduler: where it is reached (0.0.0.0:8786)"
-    )
-    made["controllers"].add_argument(
-        "--dashboard", metavar="HOST:PORT", help="scheduler: where its dashboard is (127.0.0.1:8787)"
-    )
-    made["controllers"].add_argument(
-        "--at-once", type=_count, metavar="N", help="worker: shards at once (one for each processor)"
-    )
-    for name in ("up", "controllers"):
-        tls = made[name].add_argument(
-            "--tls",
-            type=Path,
-            metavar="FOLDER",
-            help="certificates of the controllers (~/.config/kubesmith/controllers)",
-        )
-        completion.of(tls, "files")
+    _add_controllers(made)
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
     made["certs"].add_argument("action", nargs="?", choices=("renew",), help="make new ones and put them to use")
     made["certs"].add_argument(
@@ -276,6 +255,32 @@ def _node_arguments(made: Mapping[str, argparse.ArgumentParser]) -> None:
             "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="that a node's pods may take to go (300)"
         )
         made[name].add_argument("--force", action="store_true", help="delete pods, too, that nobody makes anew")
+
+
+def _add_controllers(made: Mapping[str, argparse.ArgumentParser]) -> None:
+    """Add what belongs to several controllers."""
+    made["up"].add_argument(
+        "--controllers", metavar="ADDRESS", help="share the workers among controllers: tls://HOST:PORT, receptor:…"
+    )
+    made["controllers"].add_argument("action", choices=("certificates", "scheduler", "worker", "shard"))
+    made["controllers"].add_argument("address", nargs="?", help="worker: the scheduler's, tls://HOST:PORT")
+    made["controllers"].add_argument(
+        "--listen", metavar="HOST:PORT", help="scheduler: where it is reached (0.0.0.0:8786)"
+    )
+    made["controllers"].add_argument(
+        "--dashboard", metavar="HOST:PORT", help="scheduler: where its dashboard is (127.0.0.1:8787)"
+    )
+    made["controllers"].add_argument(
+        "--at-once", type=_count, metavar="N", help="worker: shards at once (one for each processor)"
+    )
+    for name in ("up", "controllers"):
+        tls = made[name].add_argument(
+            "--tls",
+            type=Path,
+            metavar="FOLDER",
+            help="certificates of the controllers (~/.config/kubesmith/controllers)",
+        )
+        completion.of(tls, "files")
 
 
 def _seconds(text: str) -> float:
