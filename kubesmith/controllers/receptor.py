@@ -35,7 +35,7 @@ class ReceptorEngine:
         self._command = [program, "--socket", socket]
         self._check(json.loads(self._asked("status", "--json") or "{}"))
 
-    def places(self, kubernetes: str) -> int:  # noqa: ARG002 - the mesh runs no question of ours beforehand
+    def places(self, kubernetes: str) -> int:
         """Return the number of nodes: each works at one shard at once."""
         return len(self.nodes)
 
