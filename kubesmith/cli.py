@@ -137,8 +137,6 @@ def parser() -> argparse.ArgumentParser:
         completion.of(made["up"].add_argument(option, metavar="PHASE", help=text), "phases")
     only = made["up"].add_argument("--only", action="append", metavar="PHASE", help="only this phase (may be repeated)")
     completion.of(only, "phases")
-    made["up"].add_argument("--headless", action="store_true", help="open no window for machines; none ever has one")
-    made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
     _add_controllers(made)
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
     made["certs"].add_argument("action", nargs="?", choices=("renew",), help="make new ones and put them to use")
@@ -258,7 +256,9 @@ def _node_arguments(made: Mapping[str, argparse.ArgumentParser]) -> None:
 
 
 def _add_controllers(made: Mapping[str, argparse.ArgumentParser]) -> None:
-    """Add what belongs to several controllers."""
+    """Add what belongs to several controllers, and the last options of ``up``."""
+    made["up"].add_argument("--headless", action="store_true", help="open no window for machines; none ever has one")
+    made["up"].add_argument("--skip-preflight", action="store_true", help="go on whatever the nodes look like")
     made["up"].add_argument(
         "--controllers", metavar="ADDRESS", help="share the workers among controllers: tls://HOST:PORT, receptor:…"
     )

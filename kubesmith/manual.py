@@ -145,8 +145,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "controllers": (
         ("controllers certificates", "once; copy ~/.config/kubesmith/controllers to every controller"),
         ("controllers scheduler", "on one machine: port 8786, dashboard at 127.0.0.1:8787"),
-        ("controllers worker tls://10.0.0.5:8786", "on each controller, until ^C"),
-        ("up -i metal --controllers tls://10.0.0.5:8786", "share the workers among them"),
+        ("controllers worker tls://10.0.0.5:8786", "on each controller, until ^C; then up --controllers"),
     ),
     "schema": (("schema > cluster.schema.json", "for an editor that completes YAML from it"),),
     "import": (
