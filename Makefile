@@ -3,7 +3,7 @@
 IN := python3 -m kubesmith.bootstrap --dev
 NEEDS := --needs podman --needs bundle --yes
 
-.PHONY: test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection controllers molecule faults man bench bench-scale clean
+.PHONY: test-restore test-tour test-faults test-soak test-security test-lifecycle test-machines test-airgap fuzz help lab test test-vagrant lint unit sanity collection controllers molecule faults man bench bench-scale clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-soak: ## an hour of writing while nodes restart: no record is lost; KUBESMI
 
 test-tour: ## a lab that every tour is taken on, with `verify` after each; kill -9 in the middle; every exercise solved
 	$(IN) $(NEEDS) python tests/run.py tour
+
+test-restore: ## drills: clusters brought back from backups, in place and on new machines; what is refused
+	$(IN) $(NEEDS) python tests/run.py restore
 
 molecule: ## the scenario `default`, and one for each role: real nodes, built, tested, removed
 	$(IN) $(NEEDS) python tests/run.py molecule

@@ -43,6 +43,8 @@ ENTERING = {
     "upgrade",
     "tour",
     "inspect",
+    "backup",
+    "restore",
 }  # machines; so does up, which looks for itself
 KEEPING_TOUR = {"down", "destroy", "reset"}  # after these nothing is left that a killed tour could have changed
 TOUR_ACTIONS = ("list", "run", "all", "quiz", "check", "restore")
@@ -72,6 +74,8 @@ VERBS = {
     "add": "have further nodes join: add NODE…",
     "remove": "drain nodes, take them out of the cluster, and remove their machines: remove NODE…",
     "replace": "take a node out, dead or alive, and have a new one of its name join: replace NODE",
+    "backup": "take a backup of the cluster, or list, verify and drop those that there are",
+    "restore": "bring a cluster back from a backup: in place, or on new machines",
     "certs": "show when each certificate ends and whether it is in use; renew them",
     "sbom": "write down what software is on the nodes, as CycloneDX",
     "secrets": "show which key encrypts the secrets in etcd; change it",
@@ -139,11 +143,7 @@ def parser() -> argparse.ArgumentParser:
     completion.of(only, "phases")
     _add_controllers(made)
     made["plan"].add_argument("--exit-code", action="store_true", help="end with 10 if something would change")
-    made["certs"].add_argument("action", nargs="?", choices=("renew",), help="make new ones and put them to use")
-    made["certs"].add_argument(
-        "--within", type=_days, default=30.0, metavar="DAYS", help="end with 1 if one ends by then (30)"
-    )
-    made["certs"].add_argument("--check", action="store_true", help="renew: change nothing, show what would be done")
+    _certificates(made["certs"])
     document = made["sbom"].add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="where to write (standard output)"
     )
@@ -162,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made["upgrade"].add_argument("--no-probe", action="store_true", help="measure no workload meanwhile")
     _node_arguments(made)
+    _backups(made["backup"], made["restore"])
     made["reset"].add_argument("--check", action="store_true", help="change nothing, show what would be removed")
     made["verify"].add_argument(
         "--wait", nargs="?", type=_seconds, const=300.0, metavar="SECONDS", help="try until it passes (300 s)"
@@ -283,6 +284,40 @@ def _add_controllers(made: Mapping[str, argparse.ArgumentParser]) -> None:
         completion.of(tls, "files")
 
 
+def _certificates(certs: argparse.ArgumentParser) -> None:
+    """Add what the verb certs takes."""
+    certs.add_argument(
+        "action", nargs="?", choices=("renew", "rotate"), help="new certificates, or new CAs and then certificates"
+    )
+    certs.add_argument(
+        "--to", choices=("trust", "issue", "drop"), default="drop", help="rotate: stop after this stage (drop)"
+    )
+    certs.add_argument("--rollback", action="store_true", help="rotate: back to the old CAs, before drop")
+    certs.add_argument("--within", type=_days, default=30.0, metavar="DAYS", help="end with 1 if one ends by then (30)")
+    certs.add_argument("--check", action="store_true", help="change nothing, show what would be done")
+
+
+def _backups(backup: argparse.ArgumentParser, restore: argparse.ArgumentParser) -> None:
+    """Add what the verbs backup and restore take."""
+    backup.add_argument(
+        "action", nargs="?", choices=("create", "list", "verify", "collect", "prune", "spec"), help="create is usual"
+    )
+    backup.add_argument("name", nargs="?", metavar="BACKUP", help="verify, spec: a name of the list, latest or a file")
+    backup.add_argument("--keep", type=_count, metavar="N", help="prune: instead of the cluster file's backup.keep")
+    restore.add_argument("name", nargs="?", metavar="BACKUP", help="a name of `backup list`, latest (usual), or a file")
+    restore.add_argument(
+        "--from-member",
+        metavar="NODE",
+        help="instead of a backup: the control plane that survived, where etcd lost its majority",
+    )
+    restore.add_argument("--check", action="store_true", help="open and check the backup, say what would be done")
+    for parser in (backup, restore):
+        identity = parser.add_argument(
+            "--identity", type=Path, metavar="FILE", help="private key of age, if not this machine's own"
+        )
+        completion.of(identity, "files")
+
+
 def _seconds(text: str) -> float:
     return _number(text, float, 86400.0, "seconds")
 
@@ -349,7 +384,7 @@ def dispatch(given: argparse.Namespace) -> int:
     work = job.read(given.inventory, ui, assume_yes=given.yes)
     # Here and not above: --help and a wrong word must not wait for ansible-runner and pytest to load.
     from kubesmith.commands import (  # noqa: PLC0415
-        certs,
+        backup,
         cis,
         export,
         gather,
@@ -394,7 +429,6 @@ def dispatch(given: argparse.Namespace) -> int:
         "add": lambda: nodes.add(work, given.nodes),
         "remove": lambda: nodes.remove(work, given.nodes, nodes.Draining(given.timeout, given.force)),
         "replace": lambda: nodes.replace(work, given.nodes[0], nodes.Draining(given.timeout, given.force)),
-        "certs": lambda: certs.run(work, given.action, within=given.within, check=given.check),
         "sbom": lambda: sbom.run(work, output=given.output),
         "secrets": lambda: secrets.run(work, given.action, check=given.check),
         "cis": lambda: cis.run(work, junit=given.junit),
@@ -407,6 +441,9 @@ def dispatch(given: argparse.Namespace) -> int:
             measured=not given.no_probe,
         ),
         "repair": lambda: repair.run(work, check=given.check),
+        "backup": lambda: backup.run(work, given.action, given.name, identity=given.identity, keep=given.keep),
+        "restore": lambda: _restore(work, given),
+        "certs": lambda: _certs(work, given),
         "reset": lambda: reset.run(work, check=given.check),
         "destroy": lambda: machines.destroy(work),
         "export": lambda: export.run(work, given.output),
@@ -440,6 +477,28 @@ def _adopt(given: argparse.Namespace, ui: Ui) -> int:
 
     reach = Reach(given.user, given.port, given.key, given.known_hosts, given.bastion)
     return adopt.run(adopt.Source(given.kubeconfig, given.host), reach, given.output, ui, name=given.name)
+
+
+def _certs(work: job.Job, given: argparse.Namespace) -> int:
+    """Carry out ``certs [renew|rotate]``."""
+    from kubesmith.commands import certs, rotate  # noqa: PLC0415
+
+    if given.action == "rotate":
+        return rotate.run(work, to=given.to, rollback=given.rollback, check=given.check)
+    if given.rollback or given.to != "drop":
+        raise InputError(f"--to and --rollback say nothing to certs {given.action or ''}".strip(), fix="leave them out")
+    return certs.run(work, given.action, within=given.within, check=given.check)
+
+
+def _restore(work: job.Job, given: argparse.Namespace) -> int:
+    """Carry out ``restore``, from a backup or from a member of etcd that survived."""
+    from kubesmith.commands import quorum, restore  # noqa: PLC0415
+
+    if given.from_member is None:
+        return restore.run(work, given.name, identity=given.identity, check=given.check)
+    if given.name or given.identity:
+        raise InputError("--from-member needs no backup and no key", fix="leave them out")
+    return quorum.run(work, given.from_member, check=given.check)
 
 
 def _bundle(given: argparse.Namespace, ui: Ui) -> int:

@@ -84,10 +84,31 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("replace w2", "an empty machine of the same name and address"),
         ("replace cp1", "the first control plane is no other than the rest, dead or alive"),
     ),
+    "backup": (
+        ("backup", "now: etcd, keys, kubeadm's configuration and the cluster file, encrypted"),
+        ("backup list", "what there is, and where"),
+        ("backup verify", "open each and check every byte; ends with 1 if one is damaged"),
+        ("backup collect", "bring those that control planes took on their timer, and send them to the targets"),
+        ("backup prune --keep 5", "drop the oldest"),
+        ("backup spec latest > cluster.yml", "the cluster file that was backed up"),
+    ),
+    "restore": (
+        ("restore", "the newest one; asks for the cluster's name"),
+        ("restore --check", "open and check it, say what would be done"),
+        (
+            "restore old/lab-20261125T001530000Z-cp1.tar.gz.age --identity key.txt",
+            "from a file, with a key of your own",
+        ),
+        ("restore --from-member cp2", "etcd lost its majority: go on with the data of the one that is left"),
+        ("restore --yes", "for scripts; machines that are gone are made anew"),
+    ),
     "certs": (
         ("certs", "ends with 1 if one ends within 30 days, or is not in use"),
         ("certs --within 90 --json", "for monitoring"),
         ("certs renew", "new ones, and every program works with them"),
+        ("certs rotate --to trust", "new CAs, trusted beside the old ones"),
+        ("certs rotate", "the way to its end: certificates by the new CAs, the old ones trusted no more"),
+        ("certs rotate --rollback", "back to the old CAs, as long as they are trusted"),
     ),
     "sbom": (("sbom -o nodes.cdx.json", "packages, programs and images of every node, and the bundle's components"),),
     "secrets": (

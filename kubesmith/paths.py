@@ -15,9 +15,25 @@ COLLECTIONS = PACKAGE / "_collections" if INSTALLED else CHECKOUT / "collections
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))  # makes ansible_collections.kubesmith.cluster importable
 
-from ansible_collections.kubesmith.cluster.plugins.plugin_utils.places import bundle, bundle_given, cache, state  # noqa: E402
+from ansible_collections.kubesmith.cluster.plugins.plugin_utils.places import (  # noqa: E402
+    bundle,
+    bundle_given,
+    cache,
+    data,
+    state,
+)
 
-__all__ = ["bundle", "bundle_given", "bundle_recipes", "cache", "collection", "inventories", "make_private", "state"]
+__all__ = [
+    "bundle",
+    "bundle_given",
+    "bundle_recipes",
+    "cache",
+    "collection",
+    "data",
+    "inventories",
+    "make_private",
+    "state",
+]
 
 
 def collection() -> Path:

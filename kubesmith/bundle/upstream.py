@@ -89,12 +89,18 @@ class Placed(Model):
     replace: dict[str, str] = Field(default_factory=dict)
 
 
+Pin = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
 class Download(Model):
-    """One file to fetch. ``checksum`` is a suffix of its address, or a path beside it; ``sha256`` pins it instead."""
+    """One file to fetch. ``checksum`` is a suffix of its address, or a path beside it.
+
+    ``sha256`` pins it instead, for each architecture where the address names it.
+    """
 
     url: str
     checksum: str = ""
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    sha256: Pin | dict[str, Pin] = ""
     sigstore: str = ""
     openpgp: RelativePath | None = None
     files: Annotated[tuple[Placed, ...], Field(min_length=1)]
@@ -261,7 +267,10 @@ class _Work:
         new.mkdir(parents=True, exist_ok=True)
         file = new / ".download"
         found = self.fetcher.file(url, file)
-        wanted = download.sha256 or self._checksum(url, download.checksum)
+        pinned = download.sha256 if isinstance(download.sha256, str) else download.sha256.get(self.arch, "")
+        if not pinned and not download.checksum:
+            raise UnavailableError(f"{url}: no sha256 is pinned for {self.arch}", fix=FIX)
+        wanted = pinned or self._checksum(url, download.checksum)
         if found != wanted:
             raise UntrustedError(f"{url} has the sha256 {found}, its checksum is {wanted}", fix=FIX)
         if download.sigstore:

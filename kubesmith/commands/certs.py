@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kubesmith import execute, kube, report
+from kubesmith.backups import make
 from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.ui import Ui
@@ -30,6 +31,8 @@ def run(job: Job, action: str | None, *, within: float, check: bool = False) -> 
     job.require_machines()
     with job.alone():
         if action == "renew":
+            if not check:
+                make.before(job, "the renewal of certificates", vital=False)
             outcome, done = _play(job, "certs_renew", RENEW, "actions", check=check)
             _tell(done, job.ui)
             if not outcome.ok:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from kubesmith import adopt, execute, report
+from kubesmith.backups import make
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
 from kubesmith.running import refuse_other_version
@@ -41,6 +42,7 @@ def run(job: Job, *, exit_code: bool = False) -> int:
                 ui=job.ui,
                 check=True,
                 limit=limit,
+                variables=make.site_variables(job, only_look=True),
                 kept_in="plans",
                 collect=results.append,
             )

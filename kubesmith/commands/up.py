@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kubesmith import bootstrap, digest, execute, logins, providers, report
+from kubesmith.backups import make
 from kubesmith.bundle import source
 from kubesmith.commands import bundle, preflight
 from kubesmith.controllers.engines import Engine
@@ -16,8 +18,16 @@ from kubesmith.running import refuse_other_version
 from kubesmith.verify import run as verify
 
 
-def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), engine: Engine | None = None) -> int:
+def run(
+    job: Job,
+    *,
+    phases: frozenset[str] = frozenset(PHASES),
+    engine: Engine | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> int:
     """Carry out the wanted phases in order; return 0, or 1 if the playbook or a check failed.
+
+    ``variables`` go to the playbook, before the inventory's: a restore hands its backup over so.
 
     Each finds out from the machines what is done already. Raises InputError where preflight finds what the playbook
     would fail at, and where machines are wanted that nobody made. With an ``engine``, its controllers do the workers.
@@ -46,7 +56,7 @@ def run(job: Job, *, phases: frozenset[str] = frozenset(PHASES), engine: Engine 
                 provider.create(progress)
         if "preflight" in phases:
             preflight.before_up(job)
-        return _cluster(job, phases, engine)
+        return _cluster(job, phases, engine, variables)
 
 
 def _whole_converge(phases: frozenset[str]) -> None:
@@ -81,13 +91,15 @@ def _made(job: Job, phases: frozenset[str]) -> None:
         raise InputError(f"machines have not been made: {', '.join(absent)}", fix="python3 runner.py up --only nodes")
 
 
-def _cluster(job: Job, phases: frozenset[str], engine: Engine | None) -> int:
+def _cluster(job: Job, phases: frozenset[str], engine: Engine | None, variables: Mapping[str, Any] | None) -> int:
     target = report.folder(job.state)
     result: execute.Result | None = None
     if phases & set(CONVERGE):
         if not (job.bundle / "bundle.json").exists():
             raise InputError(f"there is no bundle at {job.bundle}", fix="python3 runner.py bundle build")
-        result = _converge(job, phases, engine)
+        if not variables:
+            make.before(job, "up", vital=False)
+        result = _converge(job, phases, engine, make.site_variables(job) | dict(variables or {}))
         if not result.ok:
             report.write(report.of(job, tasks=result.hosts, failure=_explain(job, result)), target)
             return 1
@@ -106,10 +118,15 @@ def _cluster(job: Job, phases: frozenset[str], engine: Engine | None) -> int:
     return 1 if verdict and verdict.failed else 0
 
 
-def _converge(job: Job, phases: frozenset[str], engine: Engine | None) -> execute.Result:
+def _converge(job: Job, phases: frozenset[str], engine: Engine | None, variables: Mapping[str, Any]) -> execute.Result:
     if engine is None:
         return execute.playbook(
-            "kubesmith.cluster.site", inventory=job.inventory, state=job.state, ui=job.ui, tags=tags(phases)
+            "kubesmith.cluster.site",
+            inventory=job.inventory,
+            state=job.state,
+            ui=job.ui,
+            tags=tags(phases),
+            variables=variables,
         )
     from kubesmith.controllers import run as controllers  # noqa: PLC0415 - only who has several pays for it
 

@@ -31,6 +31,7 @@ def gather(versions: bool = False) -> dict[str, Any]:
         swap=host.active_swaps(_text("/proc/swaps")),
         tunnels={name: tunnel_driver(name) for name in ("vxlan", "ipip")},
         services={name: service(name) for name in ("containerd", "kubelet")},
+        timers=timers(),
         member=kubeadm.membership(),
         control_plane=kubeadm.control_plane(),
         firewall=Path(host_firewall.FILE).exists(),
@@ -97,6 +98,12 @@ def can_make_link(kind: str) -> bool:
     ends = ["remote", "192.0.2.1", "local", "192.0.2.2"]
     extra = {"vxlan": ["id", "1", "dstport", "4789"], "ipip": ends}[kind]
     return run(["unshare", "--net", "ip", "link", "add", "probe", "type", kind, *extra], timeout=20).rc == 0
+
+
+def timers() -> list[str]:
+    """Return the jobs that this node does on a timer of ours (see node_timer)."""
+    found = Path("/usr/local/lib/systemd/system").glob("kubesmith-*.timer")
+    return sorted(path.stem.removeprefix("kubesmith-") for path in found)
 
 
 def service(name: str) -> dict[str, bool]:

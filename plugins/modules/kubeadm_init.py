@@ -46,6 +46,24 @@ options:
     type: list
     elements: str
     default: []
+  restore:
+    description:
+      - Begin with the data and the keys of a backup. A host that is a member already is refused.
+      - Every other node that the data knows counts as lost until it answers.
+    type: dict
+    suboptions:
+      archive:
+        description: The parts of the backup on the host, as the wrapper packs them.
+        type: path
+        required: true
+      node_name:
+        description: Name of the node, which is the name of its etcd member.
+        type: str
+        required: true
+      node_address:
+        description: Address at which other members would reach its etcd.
+        type: str
+        required: true
   timeout:
     description: Seconds that C(kubeadm init), or the API server of a complete control plane, may take.
     type: int
@@ -88,9 +106,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, restoring
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
+
+RESTORE = {"archive": "path", "node_name": "str", "node_address": "str"}
 
 
 def main() -> None:
@@ -103,6 +123,10 @@ def main() -> None:
             "patches_folder": {"type": "path", "default": "/etc/kubernetes/patches"},
             "encryption": {"type": "path"},
             "addresses": {"type": "list", "elements": "str", "default": []},
+            "restore": {
+                "type": "dict",
+                "options": {name: {"type": kind, "required": True} for name, kind in RESTORE.items()},
+            },
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -120,7 +144,10 @@ def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
     before = files.read(path)
     same = kubeadm.without_addresses(before or "", config, module.params["addresses"]) == config
     diff = [] if same else [files.difference(path, before, config)]
+    restore = module.params["restore"]
     member, found = kubeadm.membership(), kubeadm.control_plane()
+    if member == kubeadm.COMPLETE and restore:
+        raise CommandError("this host is a member of a cluster already: no backup is restored over it here")
     if member == kubeadm.COMPLETE:
         refuse_another_endpoint(before or "", config, module.params["addresses"])
         actions = finish(found, path, timeout, module.check_mode, handle)
@@ -129,13 +156,19 @@ def work(module: AnsibleModule, handle: int) -> dict[str, Any]:
         return {"changed": bool(actions), "found": found, "actions": actions, "diff": diff}
     actions = ["kubeadm init"] if member == kubeadm.ABSENT else ["kubeadm reset", "kubeadm init"]
     kubeadm.validate(config, path, module.check_mode)
+    if restore:
+        actions.insert(-1, "restore etcd's data and the cluster's keys")
     if not module.check_mode:
+        if member == kubeadm.PARTIAL:
+            clean()
+        if restore:
+            restoring.seed(**{key: restore[f"node_{key}"] for key in ("name", "address")}, archive=restore["archive"])
         if module.params["encryption"]:
             write_encryption(Path(module.params["encryption"]))
         kubeadm.write_patches(Path(module.params["patches_folder"]), module.params["patches"])
-        if member == kubeadm.PARTIAL:
-            clean()
-        init(path, timeout, handle)
+        init(path, timeout, handle, restored=bool(restore))
+        if restore:
+            restoring.forget_heartbeats(restore["node_name"])
     return {"changed": True, "found": found, "actions": actions, "diff": diff}
 
 
@@ -229,11 +262,12 @@ def clean() -> None:
         raise CommandError(kubeadm.explain("an interrupted kubeadm init could not be cleaned up", result))
 
 
-def init(path: str, timeout: int, handle: int) -> None:
+def init(path: str, timeout: int, handle: int, *, restored: bool = False) -> None:
     """Run ``kubeadm init``; CommandError with its first error and the kubelet's journal when it fails."""
     Path(kubeadm.KUBELET_SETTINGS).mkdir(parents=True, exist_ok=True)  # the kubelet does not start without it
     kubeadm.close_etcd()
-    result = run([kubeadm.KUBEADM, "init", "--config", path], timeout=timeout + 120, pass_fds=(handle,))
+    allowed = ["--ignore-preflight-errors=DirAvailable--var-lib-etcd"] if restored else []
+    result = run([kubeadm.KUBEADM, "init", "--config", path, *allowed], timeout=timeout + 120, pass_fds=(handle,))
     if result.rc != 0:
         raise CommandError(kubeadm.explain("kubeadm init failed", result))
     if kubeadm.control_plane() != kubeadm.COMPLETE:

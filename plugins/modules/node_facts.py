@@ -68,6 +68,10 @@ ansible_facts:
           description: Whether containerd and kubelet are installed, enabled and active.
           type: dict
           returned: always
+        timers:
+          description: Jobs that the host does on a timer of this collection's own.
+          type: list
+          returned: always
         interfaces:
           description: MTU and addresses of each network interface that is not a pod's.
           type: dict

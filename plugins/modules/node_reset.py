@@ -79,7 +79,7 @@ UNITS = ("kubelet", "containerd")
 UNIT_FILE = "/usr/local/lib/systemd/system/containerd.service"
 BIN = "/usr/local/bin"
 PROGRAMS = (
-    *(f"{BIN}/{name}" for name in ("kubeadm", "kubelet", "kubectl", "containerd", "ctr", "etcdctl", "etcdutl")),
+    *(f"{BIN}/{name}" for name in ("kubeadm", "kubelet", "kubectl", "containerd", "ctr", "etcdctl", "etcdutl", "age")),
     *(f"{BIN}/containerd-shim-runc-v2", "/usr/local/sbin/runc", "/etc/crictl.yaml", UNIT_FILE),
     *("/usr/local/lib/systemd/system/kubelet.service", "/etc/modules-load.d/kubesmith.conf"),
     *("/usr/local/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "/etc/sysctl.d/99-zz-kubesmith.conf"),
@@ -130,6 +130,8 @@ class Reset:
         """Stop the kubelet, kubeadm's pods, whatever else runs in containers, and containerd."""
         if kubeadm.membership() != kubeadm.ABSENT and Path(kubeadm.KUBEADM).exists():
             self.do("kubeadm reset", self.kubeadm_reset)
+        for path in sorted(Path(UNIT_FILE).parent.glob("kubesmith-*.timer")):
+            self.stop(path.name)
         self.stop("kubelet")
         if remains.processes():
             self.do("end the containers", remains.kill)

@@ -15,6 +15,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Acce
 
 GROUPS = {"control-plane": "kube_control_plane", "worker": "kube_node"}
 Variables = dict[str, Any]
+RENEWAL_DELAY = 6 * 3600  # seconds over which nodes are spread that renew their certificates by themselves
 #: A processor that is emulated is 10 to 25 times slower. The time is only taken where it is needed.
 EMULATED: Variables = {
     "kubeadm_master_init_timeout": 2400,
@@ -83,6 +84,11 @@ def build(
     for name, host in hosts.items():
         if name in addresses:
             host["containerd_host"] = _host_settings(spec, container, {name: addresses[name]})
+    if spec.features.signed_kubelet_certificates:
+        both = ("kubesmith_node_address", "kubeadm_master_node_address6", "kubeadm_worker_node_address6")
+        variables["kubeadm_master_nodes"] = {
+            name: [host[key] for key in both if host.get(key)] for name, host in hosts.items() if name in addresses
+        }
     if emulated:
         variables |= EMULATED | {"kubeadm_master_patches": _slower() | spec.kubeadm.patches}
     return Inventory(variables, hosts, groups)
@@ -202,9 +208,12 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, planes: Ma
         "kubeadm_worker_patches": {
             target: patch for target, patch in spec.kubeadm.patches.items() if target.startswith("kubeletconfiguration")
         },
-        "kubeadm_master_features": {"audit_log": spec.features.audit_log, "encrypt_secrets": spec.encrypted},
+        "kubeadm_master_features": {"audit_log": spec.features.audit_log, "encrypt_secrets": spec.encrypted}
+        | ({"signed_kubelet_certificates": True} if spec.features.signed_kubelet_certificates else {}),
         "kubeadm_master_profile": spec.security.profile,
         "kubeadm_worker_profile": spec.security.profile,
+        "kubeadm_master_certificate_days": spec.certificates.lasting(spec.lab)[0],
+        "kubeadm_master_authority_days": spec.certificates.lasting(spec.lab)[1],
         "calico_pod_cidr": network.pods,
         "calico_encapsulation": network.calico.encapsulation,
         "calico_mtu": network.calico.mtu,
@@ -220,6 +229,13 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, planes: Ma
         variables["kubesmith_adopted"] = spec.adopted
     if spec.features.schedule_control_planes:
         variables["kubeadm_master_taints"] = []
+    if spec.certificates.renewal:
+        timer = spec.certificates.model_dump(include={"renewal", "renewal_days"}) | {"delay": RENEWAL_DELAY}
+        variables |= {f"{role}_renewal": timer for role in ("kubeadm_master", "kubeadm_worker")}
+    if spec.backup.schedule:
+        text = spec.model_dump_json(exclude_defaults=True, indent=1)  # JSON is YAML
+        variables["kubeadm_master_backup"] = spec.backup.model_dump(include={"schedule", "keep"}) | {"spec": text}
+        variables["kubeadm_master_backup_recipients"] = list(spec.backup.recipients)
     if spec.cluster.endpoint:
         variables["kubeadm_master_endpoint"] = f"{spec.cluster.endpoint}:6443"
     if vip:

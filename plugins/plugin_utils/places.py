@@ -23,6 +23,11 @@ def state(name: str) -> Path:
     return _from_environment("KUBESMITH_STATE", Path.home() / ".local" / "state" / "kubesmith") / name
 
 
+def data(name: str) -> Path:
+    """Return the folder of one cluster's backups and their private key, which outlive it: ``$KUBESMITH_DATA``/NAME."""
+    return _from_environment("KUBESMITH_DATA", Path.home() / ".local" / "share" / "kubesmith") / name
+
+
 def bundle(kubernetes: str = "") -> Path:
     """Return the bundle in use: ``$KUBESMITH_BUNDLE``, else the link in the cache for a Kubernetes version (1.37.2).
 

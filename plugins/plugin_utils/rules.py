@@ -307,6 +307,37 @@ def kubelets_start(spec: Spec) -> Broken:
             yield (*where, name), message, hint
 
 
+def certificates_last(spec: Spec) -> Broken:
+    """No certificate outlasts its CA, and none is renewed before it is half as old as it gets."""
+    days, authority = spec.certificates.lasting(spec.lab)
+    if days > authority:
+        path: Path = ("certificates", "authority_days")
+        yield path, f"{authority} is less than the {days} days of the certificates it signs", "take at least as many"
+    if spec.certificates.renewal and spec.certificates.renewal_days * 2 > days:
+        path = ("certificates", "renewal_days")
+        yield path, f"{spec.certificates.renewal_days} is more than half of the {days} days that they last", "take less"
+
+
+def targets_complete(spec: Spec) -> Broken:
+    """A backup's target has the settings of its kind, once, and none of the other."""
+    seen: set[str] = set()
+    for index, target in enumerate(spec.backup.targets):
+        path: Path = ("backup", "targets", index)
+        kind = target.url.partition(":")[0]
+        if target.url in seen:
+            yield (*path, "url"), f"{target.url} is a target already", "name each once"
+        seen.add(target.url)
+        for name in ("key", "known_hosts") if kind == "s3" else ("auth", "endpoint"):
+            if getattr(target, name) is not None:
+                yield (*path, name), f"says nothing to {target.url}", "leave it out"
+        if target.auth and (target.auth.password_env is None) == (target.auth.password_file is None):
+            yield (
+                (*path, "auth"),
+                "needs one of password_env and password_file",
+                "name the variable or the file on the controller that holds the secret key",
+            )
+
+
 RULES: tuple[Callable[[Spec], Broken], ...] = (
     ranges_overlap,
     ranges_large_enough,
@@ -323,4 +354,6 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     logins_complete,
     ports_need_a_firewall,
     kubelets_start,
+    targets_complete,
+    certificates_last,
 )

@@ -448,6 +448,11 @@ class Features(Part):
         None,
         description="Secrets are encrypted in etcd, by a key made on the node; by default in security.profile cis.",
     )
+    signed_kubelet_certificates: bool = Field(
+        False,
+        description="The cluster's CA signs what kubelets show, if they name themselves and their own addresses; the "
+        "API server trusts no other.",
+    )
     schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
 
 
@@ -477,6 +482,81 @@ class Security(Part):
         strict=False,
         description="Ports of all nodes that the firewall leaves open besides, as 80/tcp or 8000-8010/udp.",
     )
+
+
+# The node asks systemd itself; here is what no calendar of it can be.
+CALENDAR = re.compile(
+    r"(minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually)"
+    r"|(?=.*[:*-])[A-Za-z0-9*:/,.~ -]*[A-Za-z0-9*]"
+)
+CALENDAR_RULE = "is not a time of systemd's OnCalendar= such as daily or '*-*-* 03:00'"
+
+
+class Certificates(Part):
+    """How long certificates last, and who renews them."""
+
+    days: Optional[Annotated[int, Field(ge=1, le=36500)]] = Field(
+        None, description="Days that certificates last; 365 by default, 3650 in a lab. Taken when they are made."
+    )
+    authority_days: Optional[Annotated[int, Field(ge=1, le=36500)]] = Field(
+        None, description="Days that the CAs last; 3650 by default, and never less than certificates."
+    )
+    renewal: Optional[Annotated[str, _matching(CALENDAR, CALENDAR_RULE)]] = Field(
+        None,
+        description="When nodes renew by themselves what ends soon, as in systemd's OnCalendar=; never by default.",
+    )
+    renewal_days: Annotated[int, Field(ge=1, le=365)] = Field(
+        30, description="How many days before its end a certificate is renewed so."
+    )
+
+    def lasting(self, lab: bool) -> tuple[int, int]:
+        """Return the days that certificates and CAs last."""
+        days = self.days or (3650 if lab else 365)
+        return days, self.authority_days or max(3650, days)
+
+
+TARGET = re.compile(
+    r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*"
+    r"|ssh://([a-z_][a-z0-9_.-]*@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/(~/)?[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"
+)
+RECIPIENT = _matching(re.compile(r"age1[02-9ac-hj-np-z]{58}"), "is not a public key of age (age1…, 62 characters)")
+
+
+class BackupTarget(Part):
+    """A place that backups are copied to: a folder of an S3-compatible store, or of an SSH host."""
+
+    url: Annotated[str, _matching(TARGET, "is no s3://bucket/folder and no ssh://user@host:port/folder")] = Field(
+        description="s3://bucket/folder, or ssh://user@host:port/folder."
+    )
+    endpoint: Optional[Annotated[str, PLACE]] = Field(None, description="Address of the S3 store, if not Amazon's own.")
+    region: Annotated[str, _matching(re.compile(r"[a-z0-9-]+"), "is not a region such as eu-central-1")] = Field(
+        "us-east-1", description="Region of the S3 store."
+    )
+    auth: Optional[Auth] = Field(None, description="Login at the S3 store: key ID, and where its secret is.")
+    key: Optional[Annotated[str, _matching(FROM_CONTROLLER, "is not an absolute path")]] = Field(
+        None, description="Private SSH key, on the controller; SSH's own search by default."
+    )
+    known_hosts: Optional[Annotated[str, _matching(FROM_CONTROLLER, "is not an absolute path")]] = Field(
+        None, description="File with the SSH host's key, on the controller; ~/.ssh/known_hosts."
+    )
+
+
+class Backup(Part):
+    """Backups of etcd, the cluster's keys, kubeadm's configuration and this file, encrypted by age."""
+
+    before_changes: bool = Field(True, description="A backup comes before every change of a running cluster.")
+    keep: Annotated[int, Field(ge=1, le=1000)] = Field(
+        14, description="How many backups are kept in each place; the oldest go."
+    )
+    schedule: Optional[Annotated[str, _matching(CALENDAR, CALENDAR_RULE)]] = Field(
+        None, description="When control planes take one by themselves, as in systemd's OnCalendar=; never by default."
+    )
+    recipients: tuple[Annotated[str, RECIPIENT], ...] = Field(
+        (),
+        strict=False,
+        description="Public keys of age that can read them too, beside the one made on the controller.",
+    )
+    targets: tuple[BackupTarget, ...] = Field((), strict=False, description="Where each backup is copied to as well.")
 
 
 class Vagrant(Part):
@@ -546,6 +626,8 @@ class Spec(Part):
     access: Access = Field(default_factory=Access)
     features: Features = Field(default_factory=Features)
     security: Security = Field(default_factory=Security)
+    backup: Backup = Field(default_factory=Backup)
+    certificates: Certificates = Field(default_factory=Certificates)
     kubeadm: Kubeadm = Field(default_factory=Kubeadm)
     vagrant: Vagrant = Field(default_factory=Vagrant)
     podman: Podman = Field(default_factory=Podman)

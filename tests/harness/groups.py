@@ -215,6 +215,12 @@ def tour(_folder: Path) -> Iterator[Step]:
     yield Step("tour", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
 
 
+def restore(_folder: Path) -> Iterator[Step]:
+    """Yield the drills: clusters brought back from backups, in place and on new machines; long, so only when named."""
+    tests = (*_python("pytest"), "-rs", "-v", "-s", "tests/restore")
+    yield Step("restore", tests, skip=_no_nodes(), limit=7200, count=pytest_counts)
+
+
 def _small_first(scenario: Path) -> tuple[bool, str]:
     return scenario.parent.name == "default", scenario.parent.name
 
@@ -243,6 +249,7 @@ LONG = {
     "security",
     "interruptions",
     "soak",
+    "restore",
 }  # not part of `make test`
 GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "lint": lint,
@@ -261,4 +268,5 @@ GROUPS: dict[str, Callable[[Path], Iterator[Step]]] = {
     "interruptions": interruptions,
     "soak": soak,
     "tour": tour,
+    "restore": restore,
 }

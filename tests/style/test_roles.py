@@ -71,7 +71,19 @@ def test_no_role_knows_the_inventory_or_another_role(role):
 
 def test_the_index_reads_in_order(role):
     beats = [task["ansible.builtin.import_tasks"] for task in yaml.safe_load((role / "tasks/main.yml").read_text())]
-    order = ["preflight", "install", "configure", "service", "balancer", "images", "init", "join", "access", "verify"]
+    order = [
+        "preflight",
+        "install",
+        "configure",
+        "service",
+        "balancer",
+        "images",
+        "init",
+        "join",
+        "timers",
+        "access",
+        "verify",
+    ]
     names = [beat.removesuffix(".yml") for beat in beats]
     assert names == [name for name in order if name in names]
     # What a play wants before it knows whether a control plane joins or is the first: the beginning of the index.

@@ -467,10 +467,9 @@ lab: 1
     "an unprintable setting": (
         LAB + '"qu\\nx": 1\n',
         [
-            "f:3:1: 'qu\\nx': is not a known setting; "
-            "settings here are access, adopted, bundle, cluster, control_planes, "
-            "features, groups, kubeadm, lab, network, nodes, plugin, podman, provider, runtime, "
-            "security, vagrant, workers"
+            "f:3:1: 'qu\\nx': is not a known setting; settings here are access, adopted, backup, bundle, "
+            "certificates, cluster, control_planes, features, groups, kubeadm, lab, network, nodes, plugin, "
+            "podman, provider, runtime, security, vagrant, workers"
         ],
     ),
 }
@@ -536,7 +535,8 @@ def test_patches_and_features_become_variables_of_the_roles() -> None:
     variables = inventory.build(made, [], state="/s", bundle="/b").variables
     assert set(variables["kubeadm_master_patches"]) == {"kubeletconfiguration+merge", "etcd+json"}
     assert variables["kubeadm_worker_patches"] == {"kubeletconfiguration+merge": {"maxPods": 50}}
-    assert variables["kubeadm_master_features"] == {"audit_log": True, "encrypt_secrets": False}
+    assert variables["kubeadm_master_features"]["audit_log"]
+    assert not variables["kubeadm_master_features"]["encrypt_secrets"]
     assert variables["kubeadm_master_taints"] == []
 
 
@@ -559,3 +559,43 @@ def test_a_feature_that_another_setting_excludes(text: str, expected: str) -> No
     with pytest.raises(SpecError) as caught:
         spec.check(load.parse(f"cluster: {{name: a}}\n{text}".encode(), "f"), "f")
     assert expected in str(caught.value)
+
+
+AGE = "age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("backup: {keep: 0}", "backup.keep: 0 is less than 1"),
+        ("backup: {keep: 1001}", "backup.keep: 1001 is more than 1000"),
+        ("backup: {kep: 1}", "backup.kep: is not a known setting; did you mean keep?"),
+        ("backup: {before_changes: 1}", "backup.before_changes: 1 is not true or false"),
+        ("backup: {recipients: [age1x]}", "is not a public key of age"),
+        ("backup: {recipients: [ssh-ed25519 AAAA]}", "is not a public key of age"),
+        ("backup: {targets: [{}]}", "backup.targets[0].url: is missing"),
+        ("backup: {targets: [{url: 'ftp://h/x'}]}", "is no s3://bucket/folder and no ssh://user@host:port/folder"),
+        ("backup: {targets: [{url: 's3://'}]}", "is no s3://bucket/folder"),
+        ("backup: {targets: [{url: 'ssh://h'}]}", "is no s3://bucket/folder"),
+        ("backup: {targets: [{url: 'ssh://h/a b'}]}", "is no s3://bucket/folder"),
+        ("backup: {targets: [{url: 'ssh://user:word@h/x'}]}", "is no s3://bucket/folder"),
+        ("backup: {targets: [{url: 's3://abc', endpoint: 'h:1'}]}", "is not an http or https address"),
+        ("backup: {targets: [{url: 's3://abc', region: 'A B'}]}", "is not a region"),
+        ("backup: {targets: [{url: 'ssh://h/x', key: k}]}", "is not an absolute path"),
+        ("backup: {targets: [{url: 'ssh://h/x', known_hosts: k}]}", "is not an absolute path"),
+        ("backup: {targets: [{url: 's3://abc', key: /k}]}", "backup.targets[0].key: says nothing to s3://abc"),
+        ("backup: {targets: [{url: 'ssh://h/x', endpoint: 'http://h'}]}", "endpoint: says nothing to ssh://h/x"),
+        ("backup: {targets: [{url: 's3://abc'}, {url: 's3://abc'}]}", "s3://abc is a target already"),
+        ("backup: {targets: [{url: 's3://abc', auth: {username: k}}]}", "needs one of password_env and password_file"),
+    ],
+)
+def test_a_backup_that_could_not_be_made_is_refused(text: str, expected: str) -> None:
+    assert any(expected in row for row in sentences(LAB + text + "\n")), sentences(LAB + text + "\n")
+
+
+def test_backups_have_defaults_and_take_all_that_they_need() -> None:
+    assert (check(LAB).backup.keep, check(LAB).backup.before_changes) == (14, True)
+    text = (
+        f"backup: {{keep: 3, recipients: [{AGE}], targets: [{{url: 's3://abc/x'}}, {{url: 'ssh://u@[::1]:22/~/x'}}]}}\n"
+    )
+    assert [target.url for target in check(LAB + text).backup.targets] == ["s3://abc/x", "ssh://u@[::1]:22/~/x"]

@@ -1,0 +1,1 @@
+"""Backups of a cluster: taken, kept in several places, opened and checked."""
