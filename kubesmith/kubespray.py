@@ -50,7 +50,7 @@ HOST_HANDLED |= {"ansible_port", "ansible_ssh_port", "ansible_ssh_private_key_fi
 HOST_HANDLED |= {"node_labels", "node_taints", "etcd_member_name"}
 HANDLED = HOST_HANDLED | set(NETWORK) | set(KUBELET) | set(FEATURES) | set(PROXY) | {"no_proxy"}
 HANDLED |= {"kube_version", "kube_network_plugin", "kube_proxy_mode", "calico_vxlan_mode", "calico_ipip_mode"}
-HANDLED |= {"calico_mtu", "supplementary_addresses_in_ssl_keys", "loadbalancer_apiserver"}
+HANDLED |= {"calico_mtu", "supplementary_addresses_in_ssl_keys", "loadbalancer_apiserver", "kube_vip_address"}
 HANDLED |= {"containerd_registries_mirrors", "ansible_local"}  # the last is Ansible's own, in every listing
 SECRET = re.compile(r"pass|secret|token|credential|private|auth|(?<!ssl_)keys?$", re.IGNORECASE)
 LOGIN_IN_ADDRESS = re.compile(r"://[^/@]*@")
@@ -213,7 +213,11 @@ def _top(imported: Imported, shared: dict[str, Any], path: Path) -> None:
 
 
 def _endpoint(imported: Imported, shared: Mapping[str, Any]) -> None:
-    """Another machine in front of the API servers; kubesmith reaches it at port 6443."""
+    """Another machine in front of the API servers, reached at port 6443; or kube-vip's address on them."""
+    if vip := shared.get("kube_vip_address"):
+        imported.data["cluster"]["vip"] = str(vip)
+        imported.translated.append(f"kube_vip_address: {vip} → cluster.vip, kept by keepalived and not by kube-vip")
+        return
     balancer = shared.get("loadbalancer_apiserver")
     if not isinstance(balancer, Mapping) or not balancer.get("address"):
         return
@@ -286,7 +290,8 @@ def _version(imported: Imported, theirs: object) -> str:
     if wanted in spec_module.VERSIONS:
         imported.kept.append(f"kube_version: {theirs} → cluster.kubernetes")
         return wanted
-    newest = spec_module.VERSIONS[-1]
+    minor = wanted.rpartition(".")[0]
+    newest = next((v for v in reversed(spec_module.VERSIONS) if v.startswith(f"{minor}.")), spec_module.VERSIONS[-1])
     imported.translated.append(f"kube_version: {theirs} is not built here → cluster.kubernetes: {newest}")
     return newest
 

@@ -178,3 +178,12 @@ def test_no_control_plane(tmp_path: Path) -> None:
     (tmp_path / "inventory.ini").write_text("[kube_node]\nn ansible_host=10.1.0.2\n")
     with pytest.raises(InputError, match="no control plane"):
         kubespray.read(tmp_path)
+
+
+def test_a_virtual_address_and_a_patch_that_is_not_built(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text(OLD)
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "all.yml").write_text("kube_vip_address: 10.1.0.99\nkube_version: 1.36.0\n")
+    made = read_back(kubespray.read(tmp_path), tmp_path)
+    assert made.cluster.vip == "10.1.0.99"
+    assert made.cluster.kubernetes.startswith("1.36.")
