@@ -84,7 +84,7 @@ def build(
     for name, host in hosts.items():
         if name in addresses:
             host["containerd_host"] = _host_settings(spec, container, {name: addresses[name]})
-    if spec.features.signed_kubelet_certificates:
+    if spec.signed:
         both = ("kubesmith_node_address", "kubeadm_master_node_address6", "kubeadm_worker_node_address6")
         variables["kubeadm_master_nodes"] = {
             name: [host[key] for key in both if host.get(key)] for name, host in hosts.items() if name in addresses
@@ -209,7 +209,7 @@ def _everywhere(spec: Spec, state: str, bundle: str, container: bool, planes: Ma
             target: patch for target, patch in spec.kubeadm.patches.items() if target.startswith("kubeletconfiguration")
         },
         "kubeadm_master_features": {"audit_log": spec.features.audit_log, "encrypt_secrets": spec.encrypted}
-        | ({"signed_kubelet_certificates": True} if spec.features.signed_kubelet_certificates else {}),
+        | ({"signed_kubelet_certificates": True} if spec.signed else {}),
         "kubeadm_master_profile": spec.security.profile,
         "kubeadm_worker_profile": spec.security.profile,
         "kubeadm_master_certificate_days": spec.certificates.lasting(spec.lab)[0],

@@ -448,10 +448,10 @@ class Features(Part):
         None,
         description="Secrets are encrypted in etcd, by a key made on the node; by default in security.profile cis.",
     )
-    signed_kubelet_certificates: bool = Field(
-        False,
+    signed_kubelet_certificates: Optional[bool] = Field(
+        None,
         description="The cluster's CA signs what kubelets show, if they name themselves and their own addresses; the "
-        "API server trusts no other.",
+        "API server trusts no other. By default in security.profile cis.",
     )
     schedule_control_planes: bool = Field(False, description="Control planes run ordinary pods too: they get no taint.")
 
@@ -636,6 +636,12 @@ class Spec(Part):
     def encrypted(self) -> bool:
         """Tell whether secrets are encrypted in etcd."""
         given = self.features.encrypt_secrets
+        return self.security.profile == "cis" if given is None else given
+
+    @property
+    def signed(self) -> bool:
+        """Tell whether the cluster's CA signs what kubelets show."""
+        given = self.features.signed_kubelet_certificates
         return self.security.profile == "cis" if given is None else given
 
     @property

@@ -82,7 +82,8 @@ def test_bad_input(text, message):
 def test_the_profile_reaches_both_roles_and_turns_encryption_on():
     variables = inventory.build(read("security: {profile: cis}\n"), [], state="/s", bundle="/b").variables
     assert (variables["kubeadm_master_profile"], variables["kubeadm_worker_profile"]) == ("cis", "cis")
-    assert variables["kubeadm_master_features"] == {"audit_log": True, "encrypt_secrets": True}
+    features = {"audit_log": True, "encrypt_secrets": True, "signed_kubelet_certificates": True}
+    assert variables["kubeadm_master_features"] == features
     off = inventory.build(
         read("security: {profile: cis}\nfeatures: {encrypt_secrets: false}\n"), [], state="/s", bundle="/b"
     )
