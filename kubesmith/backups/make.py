@@ -120,8 +120,10 @@ def before(job: Job, change: str, *, vital: bool = True) -> store.Backup | None:
     """Take the backup that comes before ``change``; None where there is no cluster yet, or none is wanted.
 
     With ``vital`` a failure ends the run; without it, where the change may be what mends the cluster, it is a warning.
+    On nodes whose programs are kept as other hands set them up nothing is installed without being asked.
     """
-    if not job.spec.backup.before_changes or not job.kubeconfig.exists():
+    kept = job.spec.adopted == "keep"
+    if kept or not job.spec.backup.before_changes or not job.kubeconfig.exists():
         return None
     try:
         made = take(job, f"before {change}")
