@@ -187,7 +187,7 @@ def _programs(plan: Plan, node: str) -> Iterator[str]:
 def init(plan: Plan) -> str:
     """Return the script that initialises the first control plane."""
     lines = [ON_NODE.format(about="Initialises the cluster. Run as root on the first control plane, after install.sh.")]
-    if plan.spec.features.encrypt_secrets:
+    if plan.spec.encrypted:
         lines.append(_encryption())
     lines.append("test ! -d /var/lib/etcd || chmod 700 /var/lib/etcd\n")
     lines.append("kubeadm init --config /etc/kubernetes/kubeadm.yml\n")
@@ -280,11 +280,18 @@ def make(plan: Plan) -> str:
             f'key=$(on {first} "kubeadm init phase upload-certs --upload-certs" </dev/null | tail -n 1)\n'
             if len(plan.planes) > 1
             else "key=\n",
+            *(_shared_key(first, node) for node in plan.planes[1:] if plan.spec.encrypted),
             *(f'echo "$token $hash $key" | on {node} "bash {home}/join.sh"\n' for node in rest),
             f'on {first} "kubeadm token delete ${{token%%.*}}" </dev/null\n',
         ]
     lines.append(f'on {first} "bash {home}/network.sh" </dev/null\n')
     return "".join(lines)
+
+
+def _shared_key(first: str, node: str) -> str:
+    """Return the command that brings the key of encrypted Secrets to another control plane."""
+    put = f"umask 077 && mkdir -p {ENCRYPTION.rpartition('/')[0]} && cat >{ENCRYPTION}"
+    return f'on {first} "cat {ENCRYPTION}" </dev/null | on {node} "sh -c \'{put}\'"\n'
 
 
 def readme(plan: Plan) -> str:
@@ -326,6 +333,7 @@ containerd's and Calico's own. There is no secret in it: tokens, the hash of the
    openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum
    {upload}
    ```
+   Where Secrets are encrypted, copy `/etc/kubernetes/encryption` from {first} to each further control plane.
 5. On {rest}: `bash join.sh`, and give it a line with the token, `sha256:` and the hash, and, for a control plane, the
    key: it runs `kubeadm join` with `/etc/kubernetes/kubeadm.yml`, these words filled in.
 6. On {first}, with `calico.yml` beside it: `bash network.sh`. It applies Calico, gives the nodes their labels and
