@@ -68,6 +68,7 @@ def test_a_setting_that_no_kubelet_reads_is_refused(lab):
     assert done.returncode == 2, done.stdout
     for words in ("'many' is not a whole number", "did you mean maxPods?", "max_unavailable: '0%' is neither"):
         assert words in done.stdout
+    say(lab, kubelet={"maxPods": 42})
     assert configz(lab)["maxPods"] == 42
 
 
