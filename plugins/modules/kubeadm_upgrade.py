@@ -20,7 +20,7 @@ options:
     type: str
     required: true
   image_repository:
-    description: Registry part of the new images' names; the cluster's configuration is changed to it. If empty, it stays.
+    description: Registry part of the new images' names; the cluster's configuration is changed to it (empty, it stays).
     type: str
     default: ""
   patches_folder:

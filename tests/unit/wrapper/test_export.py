@@ -12,7 +12,7 @@ from kubesmith import cli, export
 from kubesmith.job import ssh_argv
 
 TEXT = """\
-cluster: {name: m}
+cluster: {name: m, vip: 10.0.0.9}
 provider: ssh
 access: {user: admin, key: "/k/the key"}
 groups: {gold: {labels: {tier: gold}, kubelet: {maxPods: 42}}}
