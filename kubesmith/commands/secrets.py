@@ -51,9 +51,10 @@ def _play(job: Job, name: str, *, check: bool = False) -> tuple[execute.Result, 
     rows: dict[str, Row] = {}
 
     def collect(result: execute.TaskResult) -> None:
-        if result.action != MODULE or "keys" not in result.answer:  # a task that returns a key is censored
+        if result.action != MODULE or "known" not in result.answer:  # a task that returns a key is censored
             return
-        rows[result.host] = {name: result.answer.get(name) for name in ("keys", "writer", "newest", "in_use", "stored")}
+        kept = ("known", "writer", "newest", "in_use", "stored")
+        rows[result.host] = {name: result.answer.get(name) for name in kept}
         for action in result.answer.get("actions", ()):
             job.ui.event("secrets", node=result.host, action=action)
             job.ui.line(f"      {result.host}: {action}")
@@ -76,13 +77,13 @@ def wrong(rows: Mapping[str, Row]) -> list[str]:
     for node, row in rows.items():
         if not row["in_use"]:
             told.append(f"{node}: the API server was not started with these keys, or is not ready")
-        if len(row["keys"]) > 1:
-            told.append(f"{node}: has {len(row['keys'])} keys: a rotation was not finished")
+        if len(row["known"]) > 1:
+            told.append(f"{node}: has {len(row['known'])} keys: a rotation was not finished")
         for by, count in (row["stored"] or {}).items():
             if by != row["writer"]:
                 what = "not encrypted" if by == "plain" else f"written by {by}"
                 told.append(f"{node}: {count} object(s) in etcd are {what}")
-    if len({tuple(key["digest"] for key in row["keys"]) for row in rows.values()}) > 1:
+    if len({tuple(key["digest"] for key in row["known"]) for row in rows.values()}) > 1:
         told.append("the control planes have different keys")
     return told
 
@@ -103,6 +104,6 @@ def table(rows: Mapping[str, Row]) -> Table:
         made.add_column(title, overflow="fold")
     for node, row in rows.items():
         stored = ", ".join(f"{count} by {by}" for by, count in sorted((row["stored"] or {}).items()))
-        keys = ", ".join(f"{key['name']} ({key['digest']})" for key in row["keys"])
+        keys = ", ".join(f"{key['name']} ({key['digest']})" for key in row["known"])
         made.add_row(*(Text(text) for text in (node, keys, row["writer"], "yes" if row["in_use"] else "no", stored)))
     return made

@@ -147,7 +147,8 @@ def write(
         age = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     except FileNotFoundError:
         raise CommandError(f"{AGE} is not installed: the bundle is older than backups; run up with a new one") from None
-    assert age.stdin and age.stderr
+    if age.stdin is None or age.stderr is None:
+        raise CommandError(f"{AGE} was started without its pipes")
     broken: Exception | None = None
     try:
         pack(age.stdin, meta, entries)

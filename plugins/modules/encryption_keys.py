@@ -71,7 +71,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+known:
   description: C(name) and C(digest) of each key, the one that writes first.
   type: list
   elements: dict
@@ -155,7 +155,7 @@ def step(wanted: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return {
         "changed": bool(actions),
         "actions": actions,
-        "keys": encryption.told(after),
+        "known": encryption.told(after),
         "writer": encryption.writer(after),
         "newest": encryption.newest(after)["name"],
         "in_use": encryption.in_use(place),

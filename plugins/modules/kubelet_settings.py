@@ -48,12 +48,12 @@ actions:
 
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 from ansible_collections.kubesmith.cluster.plugins.module_utils import before, files, kubeadm, kubelet, systemd
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, journal, must
 
@@ -128,7 +128,7 @@ def healthy(settings: Mapping[str, Any], timeout: int) -> bool:
 def answers(address: str) -> bool:
     """Tell whether the kubelet's health check says ok."""
     try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
+        with open_url(address, timeout=5, use_proxy=False) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

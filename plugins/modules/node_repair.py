@@ -45,11 +45,11 @@ actions:
 """
 
 import json
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, kubelet, systemd
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, journal, run
 
@@ -82,7 +82,7 @@ def kubelet_answers() -> bool:
     if address is None:
         return True
     try:
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with open_url(address, timeout=10, use_proxy=False) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

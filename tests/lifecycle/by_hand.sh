@@ -1,4 +1,4 @@
-#!/bin/bash
+# shellcheck shell=bash
 # A cluster as somebody may have built it: kubeadm init and kubeadm join by hand, programs in /usr/bin, units in
 # /etc/systemd/system, Calico applied from its manifest.
 #

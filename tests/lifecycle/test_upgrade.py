@@ -173,7 +173,7 @@ def broken():
     shutil.copytree(good, folder, copy_function=os.link)
     data = json.loads((folder / "bundle.json").read_text())
     images = {image["ref"].partition("/")[2]: image for row in data["components"] for image in row["images"]}
-    pause = next(image for name, image in images.items() if name.startswith("pause:"))
+    pause = images[min(name for name in images if name.startswith("pause:"))]
     images[f"kube-apiserver:v{NEW}"].update({key: pause[key] for key in ("digest", "size", "blobs")})
     index = json.loads((folder / "images/index.json").read_text())
     byname = {row["annotations"]["io.containerd.image.name"]: row for row in index["manifests"]}

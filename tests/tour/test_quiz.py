@@ -107,7 +107,7 @@ def test_what_only_looks_like_a_solution(lab, name):
 
 def test_giving_up(lab):
     lab.must("tour", "quiz", "tainted-nodes")
-    for _ in range(HINTS + 1):
+    for _time in range(HINTS + 1):
         code, answer = lab.json("tour", "check")
         assert code == 1
     assert len(answer["hints"]) == HINTS

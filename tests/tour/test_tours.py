@@ -21,7 +21,7 @@ def report(lab):
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_eight_steps_twice(lab, language):
     seen = []
-    for _ in range(2):
+    for _time in range(2):
         said = lab.must("tour", "run", "pod-flow", "--language", language)
         made = report(lab)
         assert made.ok, said

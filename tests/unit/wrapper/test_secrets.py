@@ -8,7 +8,7 @@ from kubesmith.commands import secrets
 
 def row(*digests, stored=None, in_use=True):
     keys = [{"name": f"key{index + 1}", "digest": digest} for index, digest in enumerate(digests)]
-    return {"keys": keys, "writer": "secretbox:key1", "newest": "key1", "in_use": in_use, "stored": stored or {}}
+    return {"known": keys, "writer": "secretbox:key1", "newest": "key1", "in_use": in_use, "stored": stored or {}}
 
 
 @pytest.mark.parametrize(
