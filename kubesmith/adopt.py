@@ -299,7 +299,7 @@ def wishes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _features(data: dict[str, Any], live: Live, config: Item, found: Imported) -> None:
-    features = {}
+    features: dict[str, bool] = {}
     rows = (config.get("apiServer") or {}).get("extraArgs") or []
     pairs = rows.items() if isinstance(rows, Mapping) else [(row["name"], row.get("value", "")) for row in rows]
     arguments = {str(name): str(value) for name, value in pairs}
@@ -308,6 +308,9 @@ def _features(data: dict[str, Any], live: Live, config: Item, found: Imported) -
             features[feature] = True
         elif argument in arguments:
             found.ignored.append(f"the API server's --{argument}={arguments[argument]}: stays, and is not checked")
+    if "audit_log" not in features:
+        features["audit_log"] = False  # else the file would ask for it
+        found.kept.append("no audit log where kubesmith has it → features.audit_log: false")
     known = {*FEATURES.values(), "audit-policy-file", "audit-log-maxsize", "audit-log-maxbackup"}
     found.ignored += [
         f"the API server's --{name}={value}: stays" for name, value in arguments.items() if name not in known

@@ -96,6 +96,7 @@ kind: KubeProxyConfiguration
 mode: iptables
 conntrack: {maxPerCore: 0}
 END
+chmod 700 /var/lib/etcd # a volume here: kubeadm makes it so where it makes it itself
 kubeadm init --config /root/kubeadm.yml >/root/init.log 2>&1 || { tail -40 /root/init.log; exit 1; }
 export KUBECONFIG=/etc/kubernetes/admin.conf
 sed 's|CrossSubnet|Always|' /var/lib/kubesmith/bundle/manifests/calico-vxlan.yml | kubectl apply -f - >/dev/null

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kubesmith.verify.remote.common import BUNDLE, Api, connects, first_match, found, http, read, run, together
+from kubesmith.verify.remote.common import BUNDLE, Api, connects, first_match, found, http, kubectl, read, run, together
 
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 TOOLS = ("conntrack", "socat", "losetup", "mount")
@@ -306,7 +306,17 @@ def etcd(*arguments: str) -> Any:
         f"--cert={folder}/healthcheck-client.crt",
         f"--key={folder}/healthcheck-client.key",
     )
-    return json.loads(run("etcdctl", "--endpoints=https://127.0.0.1:2379", *keys, "-w", "json", *arguments))
+    return json.loads(run(*etcdctl(), "--endpoints=https://127.0.0.1:2379", *keys, "-w", "json", *arguments))
+
+
+def etcdctl() -> list[str]:
+    """Return the command etcdctl: the node's, else (on nodes that other hands set up) the one in etcd's own pod."""
+    if shutil.which("etcdctl"):
+        return ["etcdctl"]
+    selector = ("--selector=component=etcd", f"--field-selector=spec.nodeName={os.uname().nodename}")
+    pod = kubectl("get", "pods", "--namespace=kube-system", *selector, "--output=name").split()[0]
+    admin = "--kubeconfig=/etc/kubernetes/admin.conf"
+    return ["kubectl", admin, "exec", "--namespace=kube-system", pod, "--", "etcdctl"]
 
 
 def plain_secrets() -> list[str]:
