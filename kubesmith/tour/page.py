@@ -43,7 +43,7 @@ class View:
         """The language's code."""
         return self.texts.language
 
-    def text(self, key: str, **values: Any) -> str:
+    def text(self, key: str, /, **values: Any) -> str:
         """Return a text of the message files."""
         return self.texts(key, **values)
 

@@ -153,11 +153,11 @@ class Stage:
         self.teller.tell(entry)
         return entry
 
-    def say(self, key: str, **values: Any) -> None:
+    def say(self, key: str, /, **values: Any) -> None:
         """Explain."""
         self._add(Entry("say", key, time.time(), values))
 
-    def act(self, key: str, do: Callable[[], T], *undo: Undo, **values: Any) -> T:
+    def act(self, key: str, do: Callable[[], T], /, *undo: Undo, **values: Any) -> T:
         """Change the cluster: the way back is on the disk before ``do`` is called."""
         if undo:
             self.journal.note(*undo)
@@ -172,6 +172,7 @@ class Stage:
     def see(
         self,
         key: str,
+        /,
         *,
         at: float | None = None,
         source: str = "",
@@ -188,7 +189,7 @@ class Stage:
         self._add(Entry("see", key, seen, values, source, low, high, ok))
         return seen
 
-    def claim(self, key: str, ok: object, **values: Any) -> bool:
+    def claim(self, key: str, ok: object, /, **values: Any) -> bool:
         """Assert something, and tell whether it is so."""
         self._add(Entry("claim", key, time.time(), values, ok=bool(ok)))
         return bool(ok)
