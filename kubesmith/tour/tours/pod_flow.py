@@ -42,7 +42,12 @@ def show(stage: Stage, evidence: Evidence, made: list[Step]) -> None:
     for step in made:
         stage.say(f"step_{step.key}")
         # The step's own values last: the scheduler's "node" is the one it picked, not the one it runs on.
-        values = {"begin": step.begin, "end": step.end, "node": step.node, "revision": step.revision} | step.values
+        values: dict[str, Any] = {
+            "begin": step.begin,
+            "end": step.end,
+            "node": step.node,
+            "revision": step.revision,
+        } | step.values
         stage.see(f"step_{step.key}", at=stage.record.zero + step.begin / 1000, source=step.source, **values)
 
 
