@@ -224,6 +224,7 @@ def _rolled_out(api: Api, kind: str, name: str) -> bool:
 BOOTSTRAP = Path("/etc/kubernetes/bootstrap-kubelet.conf")
 KUBELET = Path("/etc/kubernetes/kubelet.conf")
 CLIENT = Path("/var/lib/kubelet/pki/kubelet-client-current.pem")
+SERVER = Path(served.KUBELET[1])  # of a kubelet whose serving certificate the CA signs
 ASIDE = ".kubesmith-old"
 BOOTSTRAP_CONF = """\
 apiVersion: v1
@@ -244,7 +245,10 @@ users:
 
 
 def reissue_kubelet(token: str, timeout: float) -> None:
-    """Have the kubelet ask for a new client certificate, as when it joined; what it had comes back if it gets none."""
+    """Have the kubelet ask for new certificates, as when it joined; its client's comes back if it gets none.
+
+    The one that it shows, where the CA signs it, is asked for too, and approved as ever.
+    """
     text = files.read(KUBELET) or ""
     server = re.search(r"server: (\S+)", text)
     if not server:
@@ -256,6 +260,7 @@ def reissue_kubelet(token: str, timeout: float) -> None:
         path.replace(path.with_name(path.name + ASIDE))
     try:
         files.put(BOOTSTRAP, BOOTSTRAP_CONF.format(data=data, server=server.group(1), token=token), 0o600)
+        SERVER.unlink(missing_ok=True)
         must(["systemctl", "start", "kubelet"], timeout=timeout)
         ends = time.monotonic() + timeout
         while not KUBELET.exists() or served.certificate(str(CLIENT)) in ("", old):
