@@ -24,7 +24,7 @@ from bench.simulation.hosts import RUNNER, Simulation, checked
 from kubesmith import paths
 from kubesmith.controllers import certificates, engines
 from kubesmith.errors import InputError
-from kubesmith.providers.podman.engine import podman, podman_json
+from kubesmith.providers.podman.engine import host, node_flags, podman, podman_json, runtime_flags
 from kubesmith.providers.podman.lab import Lab
 from kubesmith.providers.podman.node_image import NodeImage
 
@@ -85,7 +85,9 @@ def _start(number: int, address: str, tls: Path) -> None:
     command += [f"--volume={folder}:{folder}:ro" for folder in sorted(mounts)]
     command += [f"--env=KUBESMITH_CACHE={paths.cache()}", "--env=LC_ALL=C.UTF-8", "--entrypoint="]
     worker = [sys.executable, RUNNER[1], "controllers", "worker", address, "--at-once", "1", "--tls", str(tls)]
-    podman("--runtime", "runc", *command, NodeImage().reference, *worker)
+    machine = host()
+    command += [flag for flag in node_flags(machine) if flag.startswith("--ulimit")]
+    podman(*runtime_flags(machine), *command, NodeImage().reference, *worker)
 
 
 def _wait(address: str, tls: Path, count: int, seconds: float = 180) -> None:
