@@ -114,7 +114,9 @@ milestone "control plane prepared"
 
 relaxed='' conntrack=''
 if $container; then
-  relaxed=$'failSwapOn: false\nfailCgroupV1: false\nfeatureGates: {KubeletInUserNamespace: true}'
+  relaxed=$'failSwapOn: false\nfailCgroupV1: false\nfeatureGates: {KubeletInUserNamespace: true}\n'
+  # How full the host's disk is says nothing of the node: with the usual limits no pod would be placed on it.
+  relaxed+=$'imageGCHighThresholdPercent: 100\nevictionHard: {memory.available: 100Mi, nodefs.available: 1Gi, imagefs.available: 1Gi}'
   conntrack='conntrack: {maxPerCore: 0}'
 fi
 version=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["kubernetes"])' "$bundle/bundle.json")
