@@ -80,7 +80,7 @@ def mesh(count: int, tls: Path) -> Iterator[str]:
 
 def _start(number: int, address: str, tls: Path) -> None:
     python = Path(sys.executable).resolve()
-    mounts = {CHECKOUT, python.parents[1], paths.cache() / "bundle", tls}
+    mounts = {CHECKOUT, python.parents[1], paths.cache() / "bundle", tls, tls.parent / "simulation/bundle"}
     command = ["run", "--detach", f"--name={container(number)}", f"--network={Lab(NAME).network}"]
     command += [f"--volume={folder}:{folder}:ro" for folder in sorted(mounts)]
     command += [f"--env=KUBESMITH_CACHE={paths.cache()}", "--env=LC_ALL=C.UTF-8", "--entrypoint="]

@@ -65,6 +65,7 @@ def make(work: job.Job, places: int) -> list[Shard]:
     groups = {name: [host for host in _members(listing, name) if host in variables] for name in (PLANES, WORKERS)}
     workers = [host for host in groups[WORKERS] if host not in groups[PLANES]]
     ways = _ways(work, [*groups[PLANES], *workers], variables)
+    _bundle_there(variables, str(work.bundle))
     return [
         _shard(f"shard-{number:03d}", hosts, groups[PLANES], variables, ways)
         for number, hosts in enumerate(parts(workers, places), 1)
@@ -80,6 +81,12 @@ def _listing(work: job.Job) -> dict[str, Any]:
         raise KubesmithError(f"Ansible cannot list {work.inventory}: {done.stderr.strip()[-600:]}")
     listing: dict[str, Any] = json.loads(done.stdout)
     return listing
+
+
+def _bundle_there(variables: Mapping[str, dict[str, Any]], bundle: str) -> None:
+    """Put the other machine's bundle in the place of ours; a bundle that somebody named stays the one named."""
+    for own in variables.values():
+        own |= {name: BUNDLE for name in BUNDLES if ordinary.unwrapped(own.get(name)) == bundle}
 
 
 def _members(listing: Mapping[str, Any], group: str) -> list[str]:
@@ -155,7 +162,6 @@ def _shard(
 def _host(own: Mapping[str, Any], its: Way, keys: Mapping[str, str]) -> dict[str, Any]:
     made = {key: value for key, value in own.items() if key not in LEFT_OUT and key != "ansible_ssh_private_key_file"}
     made |= dict(its.variables)
-    made |= {name: BUNDLE for name in BUNDLES if name in made}
     if its.key:
         made["ansible_ssh_private_key_file"] = f"{THERE}/{keys[its.key]}"
         made["ansible_ssh_common_args"] += " -o IdentitiesOnly=yes -o IdentityAgent=none"
