@@ -23,6 +23,9 @@ SHARED = ("common", "paths")  # of verify's
 MODULES = ("flow", "runtime", "serve", "inside")
 
 
+LOCK = "/run/kubesmith-tour.lock"
+
+
 class Unreachable(KubesmithError):
     """A node did not answer over SSH."""
 
@@ -43,7 +46,9 @@ class Nodes:
         Raises Unreachable when SSH fails or nothing came within ``seconds``; KubesmithError, unless ``check`` is off,
         when the script ends with another code than 0.
         """
-        return self._root(name, f"bash -ec {shlex.quote(script)}", seconds, check)
+        # A script goes on when whoever started it was killed. One at a time: the way back waits until it has ended,
+        # else it finds nothing to take back, and the change is made after it.
+        return self._root(name, f"flock -o {LOCK} bash -ec {shlex.quote(script)}", seconds, check)
 
     def ask(self, name: str, script: str, question: Mapping[str, Any], *, seconds: float = 60) -> dict[str, Any]:
         """Run ``remote/SCRIPT.py`` on a node as root and return its answer; raises as ``run`` does."""
