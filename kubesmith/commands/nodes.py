@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from kubesmith import cluster_edit, digest, drain, execute, job, kube, machines
+from kubesmith.backups import make
 from kubesmith.bundle import source
 from kubesmith.commands import bundle, preflight
 from kubesmith.errors import InputError, KubesmithError
@@ -32,6 +33,7 @@ def add(work: Job, names: Sequence[str]) -> int:
     Raises InputError, before anything is touched, for names that cannot be added.
     """
     names = list(dict.fromkeys(names))
+    earlier = work
     work, text = _with(work, names)
     _endpoint_fits(work)
     members = drain.nodes(work.kubeconfig)
@@ -43,10 +45,11 @@ def add(work: Job, names: Sequence[str]) -> int:
     choice = source.choose(bundle.wanted(work))
     work.enter([*fresh, *_planes(work)])
     with work.alone():
-        if text is not None:
-            _write(work.file, text)
         with work.ui.phase("bundle", "Bundle") as progress:
             source.provide(choice, progress)
+        make.before(earlier, f"add {' '.join(fresh)}", vital=False)
+        if text is not None:
+            _write(work.file, text)
         return _join(work, fresh)
 
 
@@ -64,6 +67,7 @@ def remove(work: Job, names: Sequence[str], how: Draining) -> int:
     work.enter([*names, *_planes(work)])
     with work.alone():
         _can_do_without(work, names)
+        make.before(work, f"remove {' '.join(names)}", vital=all(members.get(name) for name in names))
         _leave(work, names, members, how)
         _give_back(work, names)
         if text is not None:
@@ -91,6 +95,7 @@ def replace(work: Job, name: str, how: Draining) -> int:
         with work.ui.phase("bundle", "Bundle") as progress:
             source.provide(choice, progress)
         _can_do_without(work, [name])
+        make.before(work, f"replace {name}", vital=members.get(name, False))
         _leave(work, [name], members, how)
         _give_back(work, [name])
         return _join(work, [name])

@@ -102,7 +102,9 @@ def _silent(failure: execute.Failure, variables: Mapping[str, Any]) -> Finding:
 
 def cluster(job: Job) -> Cluster:
     """Return what this machine knows of the cluster: its CA, out of the kubeconfig kept here, and the bundle."""
-    return Cluster(job.spec.cluster.name, job.spec.cluster.kubernetes, known_ca(job.kubeconfig), bundle(job.bundle))
+    planes = tuple(node.name for node in job.spec.machines() if node.role == "control-plane")
+    spec = job.spec.cluster
+    return Cluster(spec.name, spec.kubernetes, known_ca(job.kubeconfig), bundle(job.bundle), planes)
 
 
 def known_ca(kubeconfig: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from kubesmith import execute, kube, parts, report
+from kubesmith.backups import make
 from kubesmith.commands.preflight import known_ca
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.job import Job
@@ -220,6 +221,7 @@ def _reboot(job: Job, row: Sick) -> None:
 
 def _rejoin(job: Job, row: Sick) -> None:
     """Take the cluster off the node and have ``site`` join it anew; its pods are asked to leave before."""
+    make.before(job, f"joining {row.node} anew", vital=False)
     _kubectl(job, "cordon", row.node)
     options = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={DRAIN}s"]
     _kubectl(job, "drain", row.node, *options)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kubesmith import execute, report
+from kubesmith.backups import make
 from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.ui import Ui
@@ -28,6 +29,8 @@ def run(job: Job, action: str | None, *, check: bool = False) -> int:
     job.require_machines()
     with job.alone():
         if action == "rotate":
+            if not check:
+                make.before(job, "secrets rotate")
             outcome, _rows = _play(job, "secrets_rotate", check=check)
             if not outcome.ok:
                 report.failed(outcome, job.ui)

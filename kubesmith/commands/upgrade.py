@@ -18,6 +18,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.load import pars
 from rich.text import Text
 
 from kubesmith import bootstrap, execute, paths, probe, report, running
+from kubesmith.backups import make
 from kubesmith.bundle import source
 from kubesmith.commands import bundle
 from kubesmith.errors import InputError, KubesmithError
@@ -72,7 +73,18 @@ def run(
         if plan["nothing"]:
             _follow(job, target)
             return _told(job, plan, check=True)
+        variables["upgrade_snapshot"] = not _backed_up(job, plan)
         return _carry_out(job, plan, variables, measured=measured)
+
+
+def _backed_up(job: Job, plan: Plan) -> bool:
+    """Take the backup before the change; tell whether there is one.
+
+    One that goes on has its own from when it began, and the programs on its nodes are of two versions by now.
+    """
+    if plan["resumed"]:
+        return job.spec.backup.before_changes
+    return make.before(job, f"upgrade {' → '.join(plan['way'])}") is not None
 
 
 def version(text: str) -> str:

@@ -61,6 +61,11 @@ class Node:
         return str(self.wanted["address"])
 
     @property
+    def macs(self) -> set[str]:
+        """The hardware addresses of the machine's own interfaces."""
+        return {str(row["mac"]) for row in self.facts["interfaces"].values() if not row["pods"] and row.get("mac")}
+
+    @property
     def interface(self) -> tuple[str, Mapping[str, Any]]:
         """The interface that holds the node's address, with its facts; an empty name where there is none."""
         for name, row in self.facts["interfaces"].items():
@@ -81,13 +86,15 @@ class Node:
 class Cluster:
     """What the controller knows: the cluster's name, the digest of its CA (if it exists), and the bundle.
 
-    ``bundle`` is {digest, arch, kubernetes, mib}; empty where there is none.
+    ``bundle`` is {digest, arch, kubernetes, mib}; empty where there is none. ``control_planes`` are all of them, also
+    those that were not looked at.
     """
 
     name: str = ""
     kubernetes: str = ""
     ca: str = ""
     bundle: Mapping[str, Any] = field(default_factory=dict)
+    control_planes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ansible_collections.kubesmith.cluster.plugins.module_utils.survey_network i
 
 from kubesmith.preflight.model import Finding, Node, Whole
 
+BALANCER = (True, ("haproxy",))  # at the port that the inventory names
 NAT = "10.0.2."  # VirtualBox gives every machine 10.0.2.15 behind a NAT of its own; QEMU's user network does the same
 FEWEST_FIREWALLS = ("ufw", "firewalld")
 MOST_NAME_SERVERS = 3  # the resolver of the C library, and with it the kubelet, reads no more
@@ -58,7 +59,7 @@ def ports(node: Node, whole: Whole) -> Iterator[Finding]:
     seen = set()
     for row in node.facts["ports"]:
         place = (row["protocol"], row["port"])
-        _central, owners = PORTS[place]
+        _central, owners = PORTS.get(place, BALANCER)
         if (whole.ours(node) and row["process"] in owners) or (place, row["pid"]) in seen:
             continue
         if row["process"] == "vxlan.calico":  # kubeadm reset leaves it behind, and the next calico-node takes it over
@@ -80,7 +81,7 @@ def remedy(node: Node, row: dict[str, Any]) -> str:
     """Return what frees a port."""
     if not row["pid"]:
         return "ip -d link show type vxlan; delete the device that uses it"
-    of_kubernetes = any(row["process"] in owners for _central, owners in PORTS.values())
+    of_kubernetes = any(row["process"] in owners for _central, owners in (*PORTS.values(), BALANCER))
     if of_kubernetes:
         return f"it belongs to another cluster, see the leftovers of {node.name}"
     return f"stop it: systemctl status {row['pid']} names its unit, else kill {row['pid']}"

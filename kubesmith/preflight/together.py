@@ -105,6 +105,29 @@ def mtus(whole: Whole) -> Iterator[Finding]:
             yield node.error("MTU", seen, "the same between all nodes", fix)
 
 
+def shared_address(whole: Whole) -> Iterator[Finding]:
+    """Judge the address that control planes are to share: nobody has it but one of this cluster's control planes.
+
+    A control plane that does not answer us, or was left out, may be the one that has it: nothing is told then.
+    """
+    planes = [node for node in whole.nodes if node.control_plane and node.wanted.get("vip")]
+    rule = "nobody has it but a control plane of this cluster"
+    for node in whole.nodes:
+        vip = node.wanted.get("vip", "")
+        names = [name for name, row in node.facts["interfaces"].items() if vip and vip in row["addresses"]]
+        if names and (not node.control_plane or node.facts["traces"]["member"] == "absent"):
+            fix = f"ip address del {vip}/32 dev {names[0]}, and what set it; or choose another cluster.vip"
+            yield node.error("cluster.vip", f"{vip} is on {names[0]}", rule, fix)
+    if {node.name for node in planes} < set(whole.cluster.control_planes):
+        return
+    known = {mac for node in whole.nodes for mac in node.macs}
+    for node in planes:
+        seen = node.facts.get("vip_holder", "")
+        if seen and seen not in known:
+            fix = "choose a free address for cluster.vip, or find who has this one: ip neighbour"
+            yield node.error("cluster.vip", f"{node.wanted['vip']} answers as {seen}", rule, fix)
+
+
 def bundle(whole: Whole) -> Iterator[Finding]:
     """Judge the bundle on the controller."""
     rule, fix = f"a bundle with Kubernetes {whole.cluster.kubernetes}", "python3 runner.py bundle build"
@@ -115,4 +138,4 @@ def bundle(whole: Whole) -> Iterator[Finding]:
         yield Finding(ERROR, CONTROLLER, "bundle", seen, rule, fix)
 
 
-RULES = (names, identities, clocks, mtus, bundle)
+RULES = (names, identities, clocks, mtus, shared_address, bundle)

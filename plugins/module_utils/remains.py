@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.kubesmith.cluster.plugins.module_utils import before, files, survey_traces
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kubeadm import KUBECTL
@@ -22,6 +22,7 @@ SHIM = "/usr/local/bin/containerd-shim-runc-v2"
 LINKS = re.compile(r"(cali|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|tunl0|kube-ipvs0|nodelocaldns)")
 ROUTES = "80"  # the protocol by which Calico marks its routes
 FAMILY = ("-4", "-6")
+KEEPALIVED = "/etc/kubernetes/balancer/keepalived.conf"
 PATIENCE = 10  # seconds in which killed processes end
 
 
@@ -99,6 +100,23 @@ def remove_link(name: str) -> None:
         return
     run(["ip", "link", "set", name, "down"], timeout=30)
     run(["ip", "address", "flush", "dev", name], timeout=30)
+
+
+def shared_address(configuration: str) -> Optional[tuple[str, str]]:
+    """Return (address with its length, interface) of keepalived's configuration, None where it has none."""
+    found = re.search(r"^\s+(\S+/32) dev (\S+)$", configuration, re.MULTILINE)
+    return (found.group(1), found.group(2)) if found else None
+
+
+def has_address(address: str, interface: str) -> bool:
+    """Tell whether an address is on an interface."""
+    said = run(["ip", "-o", "address", "show", "dev", interface], timeout=30).out
+    return f" {address} " in said
+
+
+def remove_address(address: str, interface: str) -> None:
+    """Take an address off an interface."""
+    run(["ip", "address", "delete", address, "dev", interface], timeout=30)
 
 
 def routes() -> list[str]:

@@ -187,16 +187,22 @@ def lower_etcd(folder: Path, timeout: int) -> list[str]:
     return [f"etcd goes back to {minor}"]
 
 
+def members() -> list[str]:
+    """Return the addresses of etcd's members; the manifest of the one that began knows of no other."""
+    said = must([*upgrade.ETCDCTL, f"--endpoints={upgrade.ETCD}", "member", "list", "--write-out=json"], timeout=60)
+    return sorted(url for member in json.loads(said)["members"] for url in member["peerURLs"])
+
+
 def restore_etcd(folder: Path, timeout: int) -> None:
     """Have this node's only member begin with the kept snapshot; CommandError where there are more members."""
     manifest = MANIFESTS / "etcd.yaml"
     text = manifest.read_text()
     flag = dict(re.findall(r"--([a-z-]+)=(\S+)", text))
-    members = flag.get("initial-cluster", "").split(",")
-    if len(members) != 1:
+    known = json.loads((folder / "members.json").read_text())
+    if len(known) != 1:
         raise CommandError(
-            f"etcd does not come up, and has {len(members)} members: all of them must begin with the snapshot "
-            f"{folder / 'etcd.db'}; restore it as a backup"
+            f"etcd does not come up, and has {len(known)} members: all of them must begin with the same data; restore "
+            "the backup that was taken before the upgrade"
         )
     new = ETCD_DATA / "restored"
     shutil.rmtree(new, ignore_errors=True)
@@ -208,7 +214,8 @@ def restore_etcd(folder: Path, timeout: int) -> None:
                 raise CommandError(f"etcd does not end within {timeout} s, so that its data cannot be replaced")
             time.sleep(0.5)
         command = ["/usr/local/bin/etcdutl", "snapshot", "restore", str(folder / "etcd.db"), f"--data-dir={new}"]
-        command += [f"--{name}={flag[name]}" for name in ("name", "initial-cluster", "initial-advertise-peer-urls")]
+        name, url = flag["name"], flag["initial-advertise-peer-urls"]
+        command += [f"--name={name}", f"--initial-cluster={name}={url}", f"--initial-advertise-peer-urls={url}"]
         must([*command, f"--bump-revision={BUMP}", "--mark-compacted"], timeout=600)
         aside = ETCD_DATA / "member.broken"
         shutil.rmtree(aside, ignore_errors=True)

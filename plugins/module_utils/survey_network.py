@@ -39,6 +39,7 @@ PORTS = {
 LISTENING = {"tcp": "0A", "udp": "07"}
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2  # <linux/in.h>; Python has no names for them
 ECHO, ECHO_REPLY, HEADERS, SMALL = 8, 0, 28, 64
+ARP, IPV4, ARP_REQUEST, ARP_REPLY, ARP_BYTES = 0x0806, 0x0800, 1, 2, 42
 ROUNDS, ROUND_SECONDS, ANSWER_SECONDS = 2, 0.4, 0.8
 PODS = re.compile(r"(cali|vxlan\.calico|tunl0|lo$|kube-|nodelocaldns|veth|docker0|br-|cni0|flannel|cilium|lxc)")
 OF_KUBERNETES = re.compile(r"(KUBE-|cali-|kube-proxy|cali$|CILIUM_|FLANNEL)")
@@ -63,13 +64,16 @@ def default_route(root: str = "/") -> bool:
     return any(len(row) > 7 and row[1] == "00000000" and row[7] == "00000000" for row in rows)
 
 
-def ports_in_use(role: str, root: str = "/") -> list[dict[str, Any]]:
+def ports_in_use(role: str, root: str = "/", more: Sequence[int] = ()) -> list[dict[str, Any]]:
     """Return who listens on the ports that a node of this role needs: [{protocol, port, address, process, pid}].
+
+    ``more`` are further TCP ports that it needs, as those of a load balancer.
 
     A socket of the kernel itself, such as a VXLAN device's, has process "kernel", or "vxlan.calico".
     """
     kernel = "vxlan.calico" if Path(root, "sys/class/net/vxlan.calico").exists() else "kernel"
     wanted = {place for place, (central, _programs) in PORTS.items() if role == "control-plane" or not central}
+    wanted |= {("tcp", port) for port in more}
     found = [row for row in sockets(root) if (row["protocol"], row["port"]) in wanted]
     owners = socket_owners({row["inode"] for row in found}, root) if found else {}
     rows = []
@@ -189,6 +193,54 @@ def paths(peers: Sequence[str], mtu: int) -> dict[str, str]:
                 break
     word = {0: "full", 1: "small", 2: "none"}
     return {address: word[sum((address, number) in missing for number in sizes)] for address in peers}
+
+
+def holder(address: str, interface: str, seconds: float = ANSWER_SECONDS) -> str:
+    """Return the hardware address of whoever has an IPv4 address on the network of ``interface``; "" for nobody.
+
+    Asked by ARP, as a machine does that is about to take an address (RFC 5227): nobody can be silent on it, and no
+    neighbour learns a thing. Empty, too, where this login or kernel lets us send no such packets.
+    """
+    try:
+        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ARP))
+    except OSError:
+        return ""
+    with link:
+        try:
+            link.bind((interface, ARP))
+        except OSError:
+            return ""
+        own, wanted = link.getsockname()[4], socket.inet_aton(address)
+        question = b"\xff" * 6 + own + struct.pack("!HHHBBH", ARP, 1, IPV4, 6, 4, ARP_REQUEST)
+        question += own + bytes(4) + bytes(6) + wanted
+        for _round in range(ROUNDS):
+            try:
+                link.send(question)
+            except OSError:
+                return ""
+            if found := _answered(link, wanted, seconds / ROUNDS):
+                return found
+    return ""
+
+
+def _answered(link: socket.socket, wanted: bytes, seconds: float) -> str:
+    """Return who says within a time that it has an address; packets of others are passed over."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([link], [], [], left)[0]:
+            break
+        if found := has(link.recv(2048), wanted):
+            return found
+    return ""
+
+
+def has(packet: bytes, wanted: bytes) -> str:
+    """Return the sender's hardware address if an Ethernet packet is an ARP reply for an address; else ""."""
+    if len(packet) < ARP_BYTES or packet[12:14] != struct.pack("!H", ARP):
+        return ""
+    if packet[20:22] != struct.pack("!H", ARP_REPLY) or packet[28:32] != wanted:
+        return ""
+    return ":".join(f"{byte:02x}" for byte in packet[22:28])
 
 
 def echo(link: socket.socket, address: str, identity: int, number: int, size: int) -> None:

@@ -30,6 +30,14 @@ options:
     description: Whether the node shares its host's kernel, clock and disks.
     type: bool
     default: false
+  vip:
+    description: Address that control planes are to share; who has it on the network is asked on a control plane.
+    type: str
+    default: ""
+  vip_port:
+    description: Port of the load balancer at O(vip); the next one is its own.
+    type: int
+    default: 8443
   peers:
     description: Addresses of nodes to which the way is tried.
     type: list
@@ -93,7 +101,10 @@ def gather(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts; what takes time is asked at the same time. ``clock`` is (first, last) moment, in seconds."""
     first = time.time()
     interfaces = survey_network.interfaces()
-    mtu = max((row["mtu"] for row in interfaces.values() if wanted["address"] in row["addresses"]), default=0)
+    own = {name: row["mtu"] for name, row in interfaces.items() if wanted["address"] in row["addresses"]}
+    interface, mtu = max(own.items(), key=lambda row: row[1], default=("", 0))
+    shares = bool(wanted["vip"]) and wanted["role"] == "control-plane"
+    balancer = [wanted["vip_port"], wanted["vip_port"] + 1] if shares else []
     questions = {
         "machine": survey.machine,
         "dns": survey_network.dns,
@@ -105,7 +116,8 @@ def gather(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "registries": lambda: survey_network.unreachable(wanted["registries"]),
         "fsync_ms": lambda: survey.fsync_ms() if wanted["role"] == "control-plane" else None,
         "traces": traces,
-        "ports": lambda: survey_network.ports_in_use(wanted["role"]),
+        "ports": lambda: survey_network.ports_in_use(wanted["role"], more=balancer),
+        "vip_holder": lambda: survey_network.holder(wanted["vip"], interface) if shares and interface else "",
         "sysctls": survey.sysctls,
     }
     with ThreadPoolExecutor(len(questions)) as pool:
@@ -132,6 +144,8 @@ def main() -> None:
             "address": {"type": "str", "default": ""},
             "role": {"type": "str", "choices": ["control-plane", "worker"], "required": True},
             "container": {"type": "bool", "default": False},
+            "vip": {"type": "str", "default": ""},
+            "vip_port": {"type": "int", "default": 8443},
             "peers": dict(strings, default=[]),
             "modules": dict(strings, default=["overlay", "br_netfilter", "nf_conntrack", "nf_tables"]),
             "registries": dict(strings, default=[]),

@@ -95,6 +95,7 @@ class Reset:
         self.authority = wanted["authority"] or survey_traces.pem_digest(files.read("/etc/kubernetes/pki/ca.crt") or "")
         self.shared_kernel = wanted["shared_kernel"]
         self.timeout = wanted["timeout"]
+        self.shared = remains.shared_address(files.read(remains.KEEPALIVED) or "")
         self.check_mode = check_mode
         self.handle = handle
         self.actions: list[str] = []
@@ -169,7 +170,9 @@ class Reset:
                 remains.unmount(found)
 
     def network(self) -> None:
-        """Remove interfaces and routes."""
+        """Remove interfaces and routes, and the shared address, which keepalived leaves behind if it is killed."""
+        if self.shared and remains.has_address(*self.shared):
+            self.do(f"take {' off '.join(self.shared)}", partial(remains.remove_address, *self.shared))
         for name in remains.links(self.was["links"]):
             self.do(f"remove the interface {name}", partial(self.remove_link, name))
         if routes := remains.routes():

@@ -31,6 +31,13 @@ options:
     description: Folder on a control plane for etcd's snapshots, which outlive the upgrade.
     type: path
     default: /var/lib/kubesmith/snapshots
+  snapshot:
+    description:
+      - Whether etcd writes a snapshot. With several members no node alone can go back to one, so that a backup of the
+        cluster does as well; it is only written to be there.
+      - The only member always writes one, which V(restored) may need.
+    type: bool
+    default: true
   keep:
     description: How many snapshots stay; older ones are removed.
     type: int
@@ -117,7 +124,10 @@ class Save:
             (new / "objects.json").write_text(json.dumps(rollback.objects(Api(server=upgrade.local_server()))))
             (new / "objects.json").chmod(0o600)
             if "etcd" in kubeadm.static_pods():
-                self._snapshot(new / "etcd.db", version)
+                members = rollback.members()
+                (new / "members.json").write_text(json.dumps(members))
+                if self.wanted["snapshot"] or len(members) == 1:
+                    self._snapshot(new / "etcd.db", version)
         new.rename(target)
         return version
 
@@ -207,6 +217,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["saved", "restored", "released"], "required": True},
             "version": {"type": "str", "required": True},
+            "snapshot": {"type": "bool", "default": True},
             "snapshots": {"type": "path", "default": "/var/lib/kubesmith/snapshots"},
             "keep": {"type": "int", "default": 3},
             "timeout": {"type": "int", "default": 300},

@@ -55,6 +55,7 @@ class Plan:
     steps: tuple[Step, ...]
     insights: tuple[Insight, ...]
     batches: tuple[tuple[str, ...], ...] = field(default=())
+    resumed: bool = False  # an earlier run was interrupted, and this one goes on
 
     @property
     def blocked(self) -> bool:
@@ -109,7 +110,8 @@ def make(wanted: Wanted) -> Plan:
         )
     )
     insights = tuple(_levelled(insight, wanted.force) for rule in RULES for insight in rule(wanted, speaker, todo))
-    return Plan(_way(wanted, speaker), tuple(_components(wanted, speaker)), steps, insights, batches)
+    way, components = _way(wanted, speaker), tuple(_components(wanted, speaker))
+    return Plan(way, components, steps, insights, batches, _resumed(wanted, speaker))
 
 
 def _levelled(insight: Insight, force: frozenset[str]) -> Insight:
@@ -126,6 +128,12 @@ def _speaker(wanted: Wanted) -> Facts:
 
 def _objects(speaker: Facts) -> dict[str, Facts]:
     return {row["name"]: row for row in speaker.get("nodes", ())}
+
+
+def _resumed(wanted: Wanted, speaker: Facts) -> bool:
+    """Tell whether an earlier upgrade came to no end: something is kept on a node, or cordoned by us."""
+    kept = any(answer["survey"]["saved"] for answer in wanted.surveys.values())
+    return kept or any(row["ours"] for row in speaker.get("nodes", ()))
 
 
 def _planes(wanted: Wanted) -> list[str]:
@@ -353,10 +361,7 @@ def etcd_is_healthy(_wanted: Wanted, speaker: Facts, _todo: Facts) -> Found:
 
 def nodes_are_ready(wanted: Wanted, speaker: Facts, todo: Facts) -> Found:
     """Nodes are members and Ready, the system's workloads run. What an interrupted upgrade left is its own business."""
-    resumed = any(row["ours"] for row in speaker.get("nodes", ())) or any(
-        answer["survey"]["saved"] for answer in wanted.surveys.values()
-    )
-    level = WARN if resumed else BLOCK
+    level = WARN if _resumed(wanted, speaker) else BLOCK
     for name, answer in wanted.surveys.items():
         if answer["survey"]["member"] != "complete":
             fix = "finish it: runner.py up, with the version that runs"

@@ -134,3 +134,11 @@ def test_our_block_of_hosts_is_read_back():
 def test_only_the_links_of_a_cluster_that_were_not_there(monkeypatch):
     monkeypatch.setattr(before, "links", lambda: ["cali12", "eth0", "tunl0", "vxlan.calico", "vxlan0"])
     assert remains.links(["tunl0"]) == ["cali12", "vxlan.calico"]
+
+
+def test_the_shared_address_is_known_by_what_keepalived_was_given():
+    text = "vrrp_instance api {\n    virtual_ipaddress {\n        10.1.0.9/32 dev eth0\n    }\n}\n"
+    assert remains.shared_address(text) == ("10.1.0.9/32", "eth0")
+    assert remains.shared_address("") is None
+    assert not remains.has_address("192.0.2.1/32", "lo")
+    assert remains.has_address("127.0.0.1/8", "lo")

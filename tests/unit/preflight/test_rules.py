@@ -645,3 +645,51 @@ def test_every_finding_says_all_there_is_to_say():
         for finding in judge([made], CLUSTER):
             assert isinstance(finding, Finding)
             assert all((finding.node, finding.what, finding.seen, finding.rule, finding.fix))
+
+
+VIP = "10.1.0.9"
+PLANES = Cluster("dev", "1.37.2", "", facts.BUNDLE, ("cp1",))
+
+
+def plane(*changes):
+    return node("cp1", (("wanted", "vip"), VIP), *changes)
+
+
+def on_it(name="cp1"):
+    return ("interfaces", "eth0", "addresses"), [facts.ADDRESSES[name], VIP]
+
+
+def test_a_free_shared_address_is_no_finding():
+    assert found(plane(), node("w1"), cluster=PLANES) == []
+
+
+def test_a_shared_address_that_a_stranger_has():
+    fix = "choose a free address for cluster.vip, or find who has this one: ip neighbour"
+    seen = f"{VIP} answers as 02:99"
+    wanted = [("error", "cp1", "cluster.vip", seen, fix)]
+    assert found(plane((("vip_holder",), "02:99")), node("w1"), cluster=PLANES) == wanted
+    # Another control plane, which was not looked at, may have it.
+    more = Cluster("dev", "1.37.2", "", facts.BUNDLE, ("cp1", "cp2"))
+    assert found(plane((("vip_holder",), "02:99")), cluster=more) == []
+
+
+def test_a_shared_address_is_where_it_belongs():
+    assert found(plane(member("cp1"), on_it(), (("vip_holder",), "02:cp1")), cluster=PLANES) == []
+
+
+@pytest.mark.parametrize("name", ["cp1", "w1"])
+def test_a_shared_address_that_was_put_on_a_node_by_somebody(name):
+    row = node(name, (("wanted", "vip"), VIP), on_it(name))
+    fix = f"ip address del {VIP}/32 dev eth0, and what set it; or choose another cluster.vip"
+    others = [] if name == "cp1" else [plane((("vip_holder",), "02:w1"))]
+    assert found(row, *others, cluster=PLANES) == [("error", name, "cluster.vip", f"{VIP} is on eth0", fix)]
+
+
+@pytest.mark.parametrize(
+    ("process", "ours", "errors"),
+    [("haproxy", True, 0), ("haproxy", False, 1), ("nginx", True, 1), ("nginx", False, 1)],
+)
+def test_the_balancers_port_is_its_own(process, ours, errors):
+    row = plane(*([member("cp1")] if ours else []), (("ports",), [port(8443, process, 77)]))
+    seen = [what for _severity, _node, what, _seen, _fix in found(row, cluster=PLANES)]
+    assert seen == ["port 8443/tcp"] * errors

@@ -147,6 +147,34 @@ class TestPorts:
         assert survey_network.ports_in_use("worker", str(tmp_path)) == []
         assert [found["port"] for found in survey_network.ports_in_use("control-plane", str(tmp_path))] == [6443]
 
+    def test_a_balancers_ports_are_looked_at_where_there_is_to_be_one(self, tmp_path):
+        head = "sl local_address rem_address st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode\n"
+        row = "1: 00000000:20FB 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 78 2 0 0\n"
+        put(tmp_path, "proc/net/tcp", head + row)
+        assert survey_network.ports_in_use("control-plane", str(tmp_path)) == []
+        (found,) = survey_network.ports_in_use("control-plane", str(tmp_path), more=[8443, 8444])
+        assert found["port"] == 8443
+
+
+class TestHolder:
+    REPLY = bytes.fromhex(
+        "ffffffffffff 0242ac110005 0806 0001 0800 06 04 0002 0242ac110005 0a010009 000000000000 00000000"
+    )
+
+    def test_a_reply_names_the_machine(self):
+        assert survey_network.has(self.REPLY, bytes([10, 1, 0, 9])) == "02:42:ac:11:00:05"
+        assert survey_network.has(self.REPLY + bytes(18), bytes([10, 1, 0, 9]))
+
+    def test_what_is_no_reply_for_it_is_passed_over(self):
+        wanted = bytes([10, 1, 0, 9])
+        question = self.REPLY[:21] + b"\x01" + self.REPLY[22:]
+        other = self.REPLY[:12] + b"\x08\x00" + self.REPLY[14:]
+        for packet in (question, other, self.REPLY[:41], b"", self.REPLY.replace(wanted, bytes([10, 1, 0, 8]))):
+            assert survey_network.has(packet, wanted) == ""
+
+    def test_nobody_has_it_where_there_is_no_such_interface(self):
+        assert survey_network.holder("192.0.2.1", "nothing0") == ""
+
 
 class TestNames:
     def test_a_server_that_answers_and_one_where_nobody_listens(self):
@@ -281,6 +309,8 @@ def test_everything_is_gathered_on_this_very_machine():
         "address": "",
         "role": "worker",
         "container": True,
+        "vip": "",
+        "vip_port": 8443,
         "peers": [],
         "modules": [],
         "registries": [],
