@@ -43,7 +43,8 @@ def add(work: Job, names: Sequence[str]) -> int:
         work.ui.line(f"{', '.join(names)}: in the cluster already", always=True)
         return 0
     choice = source.choose(bundle.wanted(work))
-    work.enter([*fresh, *_planes(work)])
+    # With a firewall every node is asked to let the new ones in; no names mean all.
+    work.enter([] if work.spec.security.firewall != "none" else [*fresh, *_planes(work)])
     with work.alone():
         with work.ui.phase("bundle", "Bundle") as progress:
             source.provide(choice, progress)
@@ -90,7 +91,7 @@ def replace(work: Job, name: str, how: Draining) -> int:
     _needs(work, [name], {other: ready for other, ready in members.items() if other != name})
     choice = source.choose(bundle.wanted(work))
     _confirm(work, f"Replace {name} of cluster {work.spec.cluster.name}, with all that is on its disk")
-    work.enter([name, *_planes(work)])
+    work.enter([] if work.spec.security.firewall != "none" else [name, *_planes(work)])
     with work.alone():
         with work.ui.phase("bundle", "Bundle") as progress:
             source.provide(choice, progress)

@@ -81,7 +81,9 @@ def _configured() -> set[int]:
 def text(rules: Sequence[Rule], ssh: Iterable[int]) -> str:
     """Return the whole table as nft reads it; it takes the place of an older one in one step."""
     lines = [
-        *(f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{", "  chain input {"),
+        *(f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"),
+        *(line for name, members in sets(rules).items() for line in declared(name, members)),
+        "  chain input {",
         "    type filter hook input priority filter - 10; policy accept;",
         "    ct state established,related accept",
         '    iif "lo" accept',
@@ -101,19 +103,64 @@ def accepted(rule: Rule) -> list[str]:
     match = f"{protocol} dport {{ {ports} }}" if ports else f"meta l4proto {protocol}"
     if rule["anybody"]:
         return [f"{match} accept"]
-    networks = [ipaddress.ip_network(source) for source in rule["sources"]]
     lines = []
-    for version, family in ((4, "ip"), (6, "ip6")):
-        named = [str(network) for network in networks if network.version == version]
-        if named:
-            lines.append(f"{family} saddr {{ {', '.join(short(name) for name in named)} }} {match} accept")
+    for family, named in by_family(rule["sources"]).items():
+        where = f"@{set_name(rule['set'], family)}" if rule.get("set") else f"{{ {', '.join(named)} }}"
+        lines.append(f"{family} saddr {where} {match} accept")
     return lines
+
+
+def by_family(sources: Iterable[str]) -> dict[str, list[str]]:
+    """Return {ip or ip6: its addresses and networks}; a family without any is left out."""
+    found: dict[str, list[str]] = {}
+    for network in (ipaddress.ip_network(source) for source in sources):
+        found.setdefault("ip" if network.version == 4 else "ip6", []).append(short(str(network)))
+    return {family: found[family] for family in ("ip", "ip6") if family in found}
 
 
 def short(network: str) -> str:
     """Return a network of one address without its length, as nft lists it."""
     address, _slash, length = network.partition("/")
     return address if length in ("32", "128") else network
+
+
+def set_name(name: str, family: str) -> str:
+    """Return what a set of one family is called in the table."""
+    return f"{name.replace(' ', '-')}-{family}"
+
+
+def sets(rules: Iterable[Rule]) -> dict[str, list[str]]:
+    """Return {name in the table: members} of the sets that rules name: who is let in can change without the rules."""
+    sources: dict[str, set[str]] = {}
+    for rule in rules:
+        if rule.get("set") and not rule["anybody"]:
+            sources.setdefault(rule["set"], set()).update(rule["sources"])
+    return {
+        set_name(name, family): members
+        for name, found in sources.items()
+        for family, members in by_family(sorted(found)).items()
+    }
+
+
+def declared(name: str, members: Sequence[str]) -> list[str]:
+    """Return the lines that make a set."""
+    kind = "ipv6_addr" if name.endswith("-ip6") else "ipv4_addr"
+    ranges = ["    flags interval"] if any("/" in member for member in members) else []
+    return [f"  set {name} {{", f"    type {kind}", *ranges, f"    elements = {{ {', '.join(members)} }}", "  }"]
+
+
+def same_but_members(one: str, other: str) -> bool:
+    """Tell whether two listings of the table differ in nothing but who is in its sets."""
+    first, second = (re.sub(r"\n\s*elements = \{[^}]*\}", "", listing) for listing in (one, other))
+    return first == second
+
+
+def exchange_members(rules: Iterable[Rule]) -> None:
+    """Have the sets of the live table hold the sources of these rules, in one step; no rule is touched."""
+    script = ""
+    for name, members in sets(rules).items():
+        script += f"flush set {TABLE} {name}\nadd element {TABLE} {name} {{ {', '.join(members)} }}\n"
+    must([nft(), "-f", "-"], stdin=script, timeout=30)
 
 
 def live() -> Optional[str]:

@@ -17,8 +17,10 @@ options:
   state:
     description:
       - V(present) brings the table in, V(confirmed) has it stay and come back at boot, V(absent) removes it.
+      - V(members) lets the sources of O(rules) in at a table that is there, and forgets those that are gone. Only sets
+        change; a table that differs in more is left alone, which is a failure, and where there is none, none is made.
     type: str
-    choices: [present, confirmed, absent]
+    choices: [present, confirmed, members, absent]
     default: present
   rules:
     description: What is accepted besides.
@@ -39,6 +41,10 @@ options:
         type: list
         elements: str
         default: []
+      set:
+        description: Name of the set that holds the sources, which rules can share; without one they stand in the rule.
+        type: str
+        default: ""
       anybody:
         description: Whether it is accepted from everywhere.
         type: bool
@@ -89,7 +95,8 @@ ssh:
   returned: unless O(state) is V(absent)
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubesmith.cluster.plugins.module_utils import files, host_firewall
@@ -106,6 +113,8 @@ def work(wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     ssh = host_firewall.ssh_ports()
     text = host_firewall.text(wanted["rules"], ssh)
     live, right = host_firewall.live(), host_firewall.canonical(text)
+    if wanted["state"] == "members":
+        return members(wanted["rules"], text, live, right, check_mode) | {"ssh": ssh}
     actions, diff = [], []
     if live != right:
         actions.append("bring in the firewall" if live is None else "change the firewall")
@@ -120,18 +129,37 @@ def work(wanted: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return {"changed": bool(actions), "actions": actions, "ssh": ssh, "diff": diff}
 
 
+def members(
+    rules: Sequence[host_firewall.Rule], text: str, live: Optional[str], right: str, check_mode: bool
+) -> dict[str, Any]:
+    """Let in whom the rules name, at a table that is there; return the module's answer."""
+    if live is None or live == right or host_firewall.armed():
+        return {"changed": False, "actions": [], "diff": []}
+    if not host_firewall.same_but_members(live, right):
+        raise CommandError(
+            "the firewall of this node differs from the wanted one in more than whom it lets in; it was left alone. "
+            "Bring it up to date first, by runner.py up"
+        )
+    if not check_mode:
+        host_firewall.exchange_members(rules)
+        host_firewall.keep(text)
+    diff = [files.difference(f"table {host_firewall.TABLE}", live, right)]
+    return {"changed": True, "actions": ["change whom the firewall lets in"], "diff": diff}
+
+
 def main() -> None:
     """Entry of the module."""
     rule = {
         "protocol": {"type": "str", "required": True},
         "ports": {"type": "str", "default": ""},
         "sources": {"type": "list", "elements": "str", "default": []},
+        "set": {"type": "str", "default": ""},
         "anybody": {"type": "bool", "default": False},
         "why": {"type": "str", "default": ""},
     }
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "confirmed", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "confirmed", "members", "absent"], "default": "present"},
             "rules": {"type": "list", "elements": "dict", "options": rule, "default": []},
             "undo_after": {"type": "int", "default": 60},
         },

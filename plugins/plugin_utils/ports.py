@@ -77,6 +77,7 @@ def rules(rows: Sequence[Port], role: str, sources: Mapping[str, Sequence[str]])
             "protocol": row.protocol,
             "ports": row.ports,
             "sources": sorted(set(sources.get(row.source, ()))),
+            "set": "" if row.source == ALL else row.source,
             "anybody": row.source == ALL,
             "why": row.why,
         }

@@ -41,6 +41,27 @@ def test_the_table_replaces_itself_only_and_rejects_in_the_end():
     assert rows.index("counter reject with icmpx admin-prohibited") > rows.index("tcp dport { 10250 } accept")
 
 
+def of_nodes(*sources, name="control planes"):
+    return rule(sources=sources) | {"set": name}
+
+
+def test_sources_with_a_name_are_a_set_that_rules_share():
+    text = host_firewall.text([of_nodes("10.0.0.1", "fd00::1"), of_nodes("10.0.0.1", "fd00::1")], [22])
+    assert text.count("elements = { 10.0.0.1 }") == text.count("elements = { fd00::1 }") == 1
+    assert text.count("ip saddr @control-planes-ip tcp dport { 10250 } accept") == 2
+    assert "ip6 saddr @control-planes-ip6 tcp" in text
+    assert "flags interval" not in text
+    assert "    flags interval\n" in host_firewall.text([of_nodes("10.244.0.0/16", name="pods")], [22])
+
+
+def test_what_differs_in_members_alone_is_told():
+    one, two = (host_firewall.text([of_nodes("10.0.0.1", *more)], [22]) for more in ((), ("10.0.0.2",)))
+    assert one != two
+    assert host_firewall.same_but_members(one, two)
+    assert not host_firewall.same_but_members(one, host_firewall.text([of_nodes("10.0.0.1", "fd00::1")], [22]))
+    assert not host_firewall.same_but_members(one, host_firewall.text([of_nodes("10.0.0.1")], [22, 23]))
+
+
 def process(root, number, parent, environment):
     folder = root / "proc" / str(number)
     folder.mkdir(parents=True)
@@ -81,6 +102,11 @@ def node(monkeypatch):
         state["kept"] = text
         state["done"].append("keep")
 
+    def exchange(rules):
+        state["live"] = host_firewall.text(rules, [22])
+        state["done"].append("exchange")
+
+    monkeypatch.setattr(host_firewall, "exchange_members", exchange)
     monkeypatch.setattr(host_firewall, "ssh_ports", lambda: [22])
     monkeypatch.setattr(host_firewall, "live", lambda: state["live"])
     monkeypatch.setattr(host_firewall, "canonical", lambda text: text)
@@ -118,3 +144,25 @@ def test_check_mode_does_nothing(node):
     assert call(check_mode=True)["changed"] is True
     assert call("confirmed", check_mode=True)["changed"] is True
     assert node["done"] == []
+
+
+def test_a_new_node_is_let_in_without_a_rule_being_touched(node):
+    before, after = [of_nodes("10.0.0.1")], [of_nodes("10.0.0.1", "10.0.0.2")]
+    call(rules=before)
+    call("confirmed", before)
+    node["done"].clear()
+    assert call("members", before)["changed"] is False
+    assert call("members", after, check_mode=True)["changed"] is True
+    assert node["done"] == []
+    assert call("members", after)["actions"] == ["change whom the firewall lets in"]
+    assert node["done"] == ["exchange", "keep"]
+    assert (call(rules=after)["changed"], call("confirmed", after)["changed"]) == (False, False)
+
+
+def test_a_firewall_that_is_not_there_or_differs_in_more_is_left_alone(node):
+    assert call("members", [of_nodes("10.0.0.1")])["changed"] is False
+    call(rules=[of_nodes("10.0.0.1")])
+    call("confirmed", [of_nodes("10.0.0.1")])
+    with pytest.raises(CommandError, match="left alone"):
+        call("members", [of_nodes("10.0.0.2"), rule(anybody=True)])
+    assert node["done"] == ["apply 60", "keep"]
