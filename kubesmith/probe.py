@@ -350,10 +350,11 @@ def vantages(job: Job, nodes: Sequence[str] = ()) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def measure(
-    job: Job, *, nodes: Sequence[str] = (), ready_seconds: int = READY_SECONDS, budget: bool = True
+    job: Job, *, nodes: Sequence[str] = (), ready_seconds: int = READY_SECONDS, budget: bool = True, image: str = ""
 ) -> Iterator[Meter]:
     """Measure while the body runs. ``nodes`` are those to ask from, by default one or two workers. Without ``budget``
-    nothing keeps both replicas from being evicted, as has to be where there is one node for them.
+    nothing keeps both replicas from being evicted, as has to be where there is one node for them. ``image`` is the test
+    server's, by default the one in the cluster's bundle.
 
     Raises KubesmithError if the workload does not become ready within ``ready_seconds``, before the body runs. What
     the body raises goes through; the probe is removed in any case, and by the next one if the API is gone by then.
@@ -362,7 +363,7 @@ def measure(
     namespace = f"kubesmith-probe-{secrets.token_hex(3)}"
     _remove(kubeconfig)
     text = json.dumps(
-        {"apiVersion": "v1", "kind": "List", "items": objects(namespace, _image(job.bundle), budget=budget)}
+        {"apiVersion": "v1", "kind": "List", "items": objects(namespace, image or _image(job.bundle), budget=budget)}
     )
     meter: Meter | None = None
     try:

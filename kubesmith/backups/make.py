@@ -43,9 +43,10 @@ def control_planes(job: Job) -> list[str]:
     return [node.name for node in job.spec.machines() if node.role == "control-plane"]
 
 
-def take(job: Job, reason: str) -> store.Backup:
+def take(job: Job, reason: str, *, install: bool = True) -> store.Backup:
     """Take a backup from the first control plane that can give one, keep it on this machine and send it to the targets.
 
+    ``install``: programs that a control plane lacks for it come from the bundle, which is of the version that runs.
     The caller holds the cluster's lock. KubesmithError tells why each of them gave none, or which target has none.
     """
     name = job.spec.cluster.name
@@ -53,6 +54,7 @@ def take(job: Job, reason: str) -> store.Backup:
         "backup_recipients": recipients(job),
         "backup_spec": spec_text(job),
         "backup_reason": reason,
+        "backup_install": install,
         "backup_keep": job.spec.backup.keep,
         "backup_dest": str(paths.make_private(store.folder(name))),
     }
@@ -116,7 +118,7 @@ def _from(job: Job, host: str, variables: Mapping[str, Any]) -> tuple[Mapping[st
     return None, "; ".join(dict.fromkeys(words)) or outcome.status
 
 
-def before(job: Job, change: str, *, vital: bool = True) -> store.Backup | None:
+def before(job: Job, change: str, *, vital: bool = True, install: bool = True) -> store.Backup | None:
     """Take the backup that comes before ``change``; None where there is no cluster yet, or none is wanted.
 
     With ``vital`` a failure ends the run; without it, where the change may be what mends the cluster, it is a warning.
@@ -126,7 +128,7 @@ def before(job: Job, change: str, *, vital: bool = True) -> store.Backup | None:
     if kept or not job.spec.backup.before_changes or not job.kubeconfig.exists():
         return None
     try:
-        made = take(job, f"before {change}")
+        made = take(job, f"before {change}", install=install)
     except KubesmithError as error:
         if vital:
             fix = "mend the cluster first, or set backup.before_changes: false in the cluster file"

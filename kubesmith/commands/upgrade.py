@@ -28,6 +28,7 @@ from kubesmith.ui import Ui
 PLAYBOOK = "kubesmith.cluster.upgrade"
 RELEASE = "kubesmith.cluster.upgrade_release"
 PLAN = "kubesmith.cluster.upgrade_plan"
+SURVEY = "kubesmith.cluster.upgrade_survey"
 DRAIN = "kubesmith.cluster.kube_drain"
 ROLLBACK = "kubesmith.cluster.node_rollback"
 KEPT_IN = "upgrades"
@@ -80,11 +81,12 @@ def run(
 def _backed_up(job: Job, plan: Plan) -> bool:
     """Take the backup before the change; tell whether there is one.
 
-    One that goes on has its own from when it began, and the programs on its nodes are of two versions by now.
+    One that goes on has its own from when it began, and the programs on its nodes are of two versions by now. What a
+    backup needs is on every node; the only bundle here may be the target's, of which nothing is installed yet.
     """
     if plan["resumed"]:
         return job.spec.backup.before_changes
-    return make.before(job, f"upgrade {' → '.join(plan['way'])}") is not None
+    return make.before(job, f"upgrade {' → '.join(plan['way'])}", install=False) is not None
 
 
 def version(text: str) -> str:
@@ -125,10 +127,13 @@ def _provide(job: Job, choice: source.Choice) -> None:
 def _plan(job: Job, variables: Mapping[str, Any]) -> Plan:
     """Look at every node and return the plan; KubesmithError if a node could not be asked."""
     made: list[Plan] = []
+    images: list[set[str]] = []
 
     def collect(result: execute.TaskResult) -> None:
         if result.action == PLAN:
             made.append(result.answer["plan"])
+        elif result.action == SURVEY:
+            images.append({ref for ref in result.answer["survey"]["images"] if probe.AGNHOST in ref})
 
     outcome = _playbook(job, PLAYBOOK, variables, tags="plan", collect=collect)
     if not outcome.ok or not made:
@@ -136,7 +141,7 @@ def _plan(job: Job, variables: Mapping[str, Any]) -> Plan:
         raise InputError(
             "there is no plan: not every node could be asked; nothing was touched", fix=f"{_runner()} status"
         )
-    return made[-1]
+    return {**made[-1], "probe_image": max(set.intersection(*images), default="")}
 
 
 def _runner() -> str:
@@ -191,7 +196,7 @@ def _told(job: Job, plan: Plan, *, check: bool) -> int:
 def _carry_out(job: Job, plan: Plan, variables: Mapping[str, Any], *, measured: bool) -> int:
     results: list[execute.TaskResult] = []
     began = time.monotonic()
-    with _released(job), _measuring(job, measured) as meter:
+    with _released(job), _measuring(job, measured, plan["probe_image"]) as meter:
         outcome = _playbook(job, PLAYBOOK, variables, tags="upgrade", collect=results.append)
     if outcome.ok:
         _follow(job, variables["upgrade_to"])
@@ -215,13 +220,13 @@ def _carry_out(job: Job, plan: Plan, variables: Mapping[str, Any], *, measured: 
 
 
 @contextmanager
-def _measuring(job: Job, wanted: bool) -> Iterator[probe.Meter | None]:
-    """Count what a workload and the API miss while the body runs."""
+def _measuring(job: Job, wanted: bool, image: str) -> Iterator[probe.Meter | None]:
+    """Count what a workload and the API miss while the body runs; ``image`` is one that all nodes have already."""
     if not wanted:
         yield None
         return
     with job.ui.phase("probe", "Probe: a workload of two replicas behind a disruption budget"):
-        meter = probe.measure(job, budget=_workers(job) > 1)
+        meter = probe.measure(job, budget=_workers(job) > 1, image=image)
         try:
             inside = meter.__enter__()
         except KubesmithError as error:

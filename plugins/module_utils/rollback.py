@@ -12,7 +12,7 @@ import re
 import shutil
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,22 +147,35 @@ def not_serving(folder: Path) -> str:
     except ApiError as error:
         return str(error)
     wanted = upgrade.tag(old_image(folder, "kube-apiserver"))
-    return "" if version == wanted else f"the API server is {version} still, and not {wanted}"
+    if version != wanted:
+        return f"the API server is {version} still, and not {wanted}"
+    # It answers for a while before the kubelet has noticed that etcd is to be another one.
+    old, seen = upgrade.tag(old_image(folder, "etcd")).partition("-")[0], etcd_version()[0]
+    return "" if seen == old or not old else f"etcd is {seen or 'silent'}, and not {old}"
 
 
 def etcd_version() -> tuple[str, str]:
-    """Return (version of this node's member, version that the cluster has agreed on); ("", "") if it is silent."""
+    """Return (version of this node's member, the newest that cluster or data are of); ("", "") if it is silent.
+
+    The members agree on a version first, and bring their data to it a little later.
+    """
     context = ssl.create_default_context(cafile=f"{upgrade.ETCD_PKI}/ca.crt")
     context.load_cert_chain(f"{upgrade.ETCD_PKI}/healthcheck-client.crt", f"{upgrade.ETCD_PKI}/healthcheck-client.key")
     connection = http.client.HTTPSConnection("127.0.0.1", 2379, context=context, timeout=5)
     try:
         connection.request("GET", "/version")
         answer = json.loads(connection.getresponse().read())
-        return str(answer["etcdserver"]), str(answer["etcdcluster"])
+        return str(answer["etcdserver"]), level(answer)
     except (OSError, http.client.HTTPException, ValueError, KeyError):
         return "", ""
     finally:
         connection.close()
+
+
+def level(answer: Mapping[str, str]) -> str:
+    """Return the newest version among those of etcd's answer that cluster and data are of, "" if it tells none."""
+    told = [answer.get(name, "") for name in ("etcdcluster", "storage")]
+    return max((text for text in told if text[:1].isdigit()), key=upgrade.numbers, default="")
 
 
 def lower_etcd(folder: Path, timeout: int) -> list[str]:

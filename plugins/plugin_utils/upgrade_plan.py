@@ -308,11 +308,15 @@ def api_is_not_removed(wanted: Wanted, _speaker: Facts, _todo: Facts) -> Found:
 
 
 def pods_can_leave(wanted: Wanted, speaker: Facts, todo: Facts) -> Found:
-    """No budget forbids every eviction, and no pod is lost by one."""
+    """No budget forbids every eviction, and no pod is lost by one.
+
+    A budget may be used up by the very drain that was interrupted: the next one waits for it.
+    """
+    level = WARN if _resumed(wanted, speaker) else BLOCK
     if todo:
         for text in speaker.get("undrainable", ()):
             fix = "give the workload one more replica, or its budget some room; --force pdb deletes the pods in the end"
-            yield Insight("pdb", BLOCK, text, fix)
+            yield Insight("pdb", level, text, fix)
     for name, pods in speaker.get("lost", {}).items():
         if name in todo:
             text = f"{', '.join(pods[:5])}: no controller makes them anew on another node"

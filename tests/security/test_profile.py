@@ -217,6 +217,22 @@ def test_a_firewall_that_locks_out_goes_by_itself(lab, tmp_path):
     assert "10250" in lab.on("w1", "nft list table inet kubesmith-firewall")
 
 
+def test_a_new_node_is_let_in_and_no_rule_of_the_others_changes(lab):
+    chain = "nft --stateless list chain inet kubesmith-firewall input"
+    before = {node: lab.on(node, chain) for node in ("cp1", "w1")}
+    said = lab.must("add", "w2")
+    assert "on other nodes: cp1: 1 changed, w1: 1 changed" in said
+    assert {node: lab.on(node, chain) for node in before} == before
+    rows = {row["name"]: row for row in json.loads((lab.state / "machines.json").read_text())["machines"]}
+    for node in before:
+        assert rows["w2"]["address"] in lab.on(node, "nft list set inet kubesmith-firewall nodes-ip")
+        assert rows["w2"]["address"] in lab.on(node, "cat /etc/kubesmith/firewall.nft"), "also after a boot"
+        lab.on("w2", f"timeout 5 bash -c '</dev/tcp/{rows[node]['address']}/10250'")
+    assert "10250" in lab.on("w2", chain)
+    lab.must("verify", "--wait")
+    lab.must("remove", "w2")
+
+
 def test_without_the_setting_the_firewall_goes(lab):
     text = lab.file.read_text()
     lab.file.write_text(text.replace("firewall: nftables", "firewall: none"))

@@ -25,7 +25,7 @@ def test_none_is_taken_where_none_is_wanted_or_possible(tmp_path, monkeypatch, m
 
 
 def test_a_change_does_not_begin_without_one_unless_it_may_mend_the_cluster(tmp_path, monkeypatch, capsys):
-    def refused(_job, reason):
+    def refused(_job, reason, **_more):
         raise KubesmithError(f"no: {reason}")
 
     monkeypatch.setattr(make, "take", refused)

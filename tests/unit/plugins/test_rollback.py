@@ -96,6 +96,30 @@ def test_etcd_goes_back_only_where_the_members_had_agreed_on_more(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("cluster", "storage", "found"),
+    [("3.7.0", "3.6.0", "3.7.0"), ("3.6.0", "3.7.0", "3.7.0"), ("3.6.0", "unknown", "3.6.0"), ("not_decided", "", "")],
+)
+def test_the_data_of_etcd_comes_down_after_its_members_agreed(cluster: str, storage: str, found: str) -> None:
+    assert rollback.level({"etcdserver": "3.7.0", "etcdcluster": cluster, "storage": storage}) == found
+
+
+def test_the_old_control_plane_serves_when_etcd_is_the_old_one_too(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = tmp_path / "files/etc/kubernetes/manifests"
+    folder.mkdir(parents=True)
+    (folder / "kube-apiserver.yaml").write_text("    image: kubesmith.internal/kube-apiserver:v1.36.3\n")
+    (folder / "etcd.yaml").write_text("    image: kubesmith.internal/etcd:3.6.8-0\n")
+    answers = {"/readyz": "ok", "/version": {"gitVersion": "v1.36.3"}}
+    monkeypatch.setattr(rollback, "Api", lambda **_more: type("Answering", (), {"get": answers.get}))
+    for seen, problem in (("3.7.0", "etcd is 3.7.0, and not 3.6.8"), ("", "etcd is silent, and not 3.6.8")):
+        monkeypatch.setattr(rollback, "etcd_version", lambda seen=seen: (seen, ""))
+        assert rollback.not_serving(tmp_path) == problem
+    monkeypatch.setattr(rollback, "etcd_version", lambda: ("3.6.8", "3.6.0"))
+    assert rollback.not_serving(tmp_path) == ""
+    answers["/version"] = {"gitVersion": "v1.37.2"}
+    assert "the API server is v1.37.2 still" in rollback.not_serving(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("plane", "configured", "words"),
     [
         (True, "1.36.3", ["upgrade", "apply", "--yes"]),
