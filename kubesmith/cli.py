@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
 import json
 import os
@@ -32,7 +33,6 @@ WITH_VALUE = {"-i", "--inventory", "--from", "--to", "--only", "--controllers", 
 WITHOUT_CLUSTER = {"completion", "schema", "import", "adopt", "bundle", "box", "controllers"}
 ENTERING = {
     "cis",
-    "plan",
     "preflight",
     "verify",
     "gather",
@@ -45,7 +45,7 @@ ENTERING = {
     "inspect",
     "backup",
     "restore",
-}  # machines; so does up, which looks for itself
+}  # machines; so do up and plan, which look for themselves
 KEEPING_TOUR = {"down", "destroy", "reset"}  # after these nothing is left that a killed tour could have changed
 TOUR_ACTIONS = ("list", "run", "all", "quiz", "check", "restore")
 EXIT_INTERRUPTED, EXIT_BUG = 130, 3
@@ -345,6 +345,10 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     if index is None:
         asked = {"-h", "--help", "--version"} & set(words)
         return parser().parse_args([*words] if asked else ["up", *words])
+    if verb is not None and verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"{verb[:80]!r} is not a verb", fix=f"{hint}verbs: {', '.join(VERBS)}")
     if verb in PASSED_ON:
         rest = list(words[index + 1 :])
         own, rest = _own_options(rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,11 @@ def read(path: Path, *, lab: bool = False) -> Imported:
 
 def finish(imported: Imported, nodes: list[dict[str, Any]], path: Path, *, lab: bool) -> Imported:
     """Complete the cluster file of ``nodes``: a name, a control plane; check it by the rules of every cluster file."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in path.stem.lower()).strip("-")[:32].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:32].strip("-")
     if not any(node.get("role") == "control-plane" for node in nodes):
         nodes[0]["role"] = "control-plane"
+        first = f"{nodes[0]['name']}: {nodes[0]['address']}, "
+        imported.kept = [f"{first}control-plane" if row == f"{first}worker" else row for row in imported.kept]
         imported.translated.append(f"no machine is marked as control plane → {nodes[0]['name']}, the first, is it")
     nodes.sort(key=lambda node: node.get("role") != "control-plane")
     imported.data = {
@@ -148,7 +151,7 @@ def _node(imported: Imported, row: Mapping[str, str], columns: Mapping[str, str]
         if value.get(ours):
             node[ours] = value[ours]
     if port := value.get("port"):
-        if not port.isdigit():
+        if not re.fullmatch(r"[0-9]{1,5}", port):
             raise InputError(f"row {line}: the port {port[:80]!r} is not a number", fix="22 as a rule")
         node["port"] = int(port)
     if labels:

@@ -20,6 +20,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from kubesmith import ordinary
 from kubesmith.errors import InputError
 
 # kubespray renamed its groups in 2.16; both spellings are met.
@@ -127,21 +128,16 @@ def _listing(source: Path) -> dict[str, Any]:
     """Let Ansible itself read the inventory: it knows every form, and the group_vars beside it."""
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(source), "--list"]
     environment = os.environ | {
-        "ANSIBLE_INVENTORY_ENABLED": "ini,yaml",
+        "ANSIBLE_INVENTORY_ENABLED": ordinary.reader(source),
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
     }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise InputError(f"{source} cannot be read as an Ansible inventory: {_reason(done.stderr)}", fix=_remedy(done))
+        raise InputError(
+            f"{source} cannot be read as an Ansible inventory: {ordinary.reason(done.stderr)}", fix=_remedy(done)
+        )
     listing: dict[str, Any] = json.loads(done.stdout)
     return listing
-
-
-def _reason(words: str) -> str:
-    """Return the sentence that says most among those of Ansible, which tells one failure up to four times."""
-    lines = [line.strip() for line in words.splitlines() if line.strip() and not line.startswith("Origin:")]
-    telling = [line for line in lines if "plugin: " in line or "decrypt" in line] or lines[-1:] or ["it says nothing"]
-    return telling[0].partition("plugin: ")[2] or telling[0].removeprefix("[ERROR]: ")
 
 
 def _remedy(done: subprocess.CompletedProcess[str]) -> str:

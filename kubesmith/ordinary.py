@@ -39,6 +39,8 @@ def is_one(file: Path) -> bool:
     """Tell whether ``file`` is an ordinary inventory and no cluster file; OSError if it cannot be read."""
     from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ordinary  # noqa: PLC0415 - imports Ansible
 
+    if file.suffix == ".ini":  # whatever is wrong in it
+        return os.access(file, os.R_OK)
     with file.open("rb") as content:
         return bool(ordinary.is_ordinary(content.read(MAX_BYTES).decode(errors="replace")))
 
@@ -51,7 +53,16 @@ def read(file: Path) -> Listed:
     variables = {host: unwrapped(own) for host, own in listing.get("_meta", {}).get("hostvars", {}).items()}
     groups = {name: _members(listing, name) for name in (ordinary.PLANES, ordinary.WORKERS)}
     text = file.read_text(errors="replace")
-    spec = ordinary.check(groups, variables, str(file), text=text, name=name_of(file), own=own_networks())
+    spec = ordinary.check(
+        groups,
+        variables,
+        str(file),
+        text=text,
+        name=name_of(file),
+        own=own_networks(),
+        others=sorted(set(listing) - {"_meta"}),
+        beside=_beside(file),
+    )
     if spec is None:
         raise InputError(
             f"{file}: its settings cannot be checked before they are worked out",
@@ -81,19 +92,46 @@ def _listing(file: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="kubesmith-") as folder:
         config = Path(folder) / "ansible.cfg"  # empty, and named so that no other one is found
         config.touch()
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(config))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(file, config))
     if done.returncode:
-        said = " ".join(done.stderr.split())
-        raise InputError(f"{file} cannot be read by Ansible: {said[-600:]}", fix="mend the file")
+        raise InputError(f"{file} cannot be read by Ansible: {reason(done.stderr)}", fix="mend the file")
     listing: dict[str, Any] = json.loads(done.stdout)
     return listing
 
 
-def _environment(config: Path) -> dict[str, str]:
+def reader(file: Path) -> str:
+    """Return which of Ansible's plugins reads ``file``: of two, the wrong one would tell what is wrong."""
+    from ansible_collections.kubesmith.cluster.plugins.plugin_utils import ordinary  # noqa: PLC0415
+
+    kinds = {".ini": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "yaml"}
+    by_content = "ini" if ordinary.is_ini(file.read_text(errors="replace")) else "yaml"
+    return f"ansible.builtin.{kinds.get(file.suffix, by_content)}"
+
+
+TOLD = re.compile(r"plugin: (.*?)(?=\n\s*(?:Failed to parse inventory|<<< caused|Origin:|\[ERROR\])|\Z)", re.DOTALL)
+MOST = 400  # characters of it
+
+
+def reason(words: str) -> str:
+    """Return the sentence that says most among those of Ansible, which tells one failure up to four times."""
+    if found := TOLD.search(words):
+        return " ".join(found[1].split()).removeprefix("Failed to parse inventory: ")[:MOST]
+    lines = [line.strip() for line in words.splitlines() if line.strip() and not line.startswith("Origin:")]
+    telling = [line for line in lines if "decrypt" in line] or lines[-1:] or ["it says nothing"]
+    return telling[0].removeprefix("[ERROR]: ")[:MOST]
+
+
+def _beside(file: Path) -> dict[str, str]:
+    """Return {path from the inventory's folder: text} of the variables' files beside an inventory."""
+    found = [path for name in BESIDE for path in sorted((file.parent / name).rglob("*")) if path.is_file()]
+    return {str(path.relative_to(file.parent)): path.read_text(errors="replace") for path in found}
+
+
+def _environment(file: Path, config: Path) -> dict[str, str]:
     return os.environ | {
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_COLLECTIONS_PATH": str(paths.COLLECTIONS),
-        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml,ansible.builtin.ini",
+        "ANSIBLE_INVENTORY_ENABLED": reader(file),
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_NOCOLOR": "true",
         "LC_ALL": "C.UTF-8",

@@ -75,13 +75,14 @@ def _members(group: Any) -> list[str]:
 
 def _planes(machines: list[dict[str, Any]]) -> set[str]:
     """Return the names and ids that KRIB notes as masters, on any machine."""
-    noted = [entry for machine in machines for entry in _params(machine).get(MASTERS, [])]
+    lists = [_params(machine).get(MASTERS) for machine in machines]
+    noted = [entry for noted in lists if isinstance(noted, list) for entry in noted]
     return {str(entry.get(key)) for entry in noted if isinstance(entry, dict) for key in ("Name", "Uuid")} - {"None"}
 
 
 def _params(machine: Mapping[str, Any]) -> dict[str, Any]:
-    params: dict[str, Any] = machine.get("Params") or {}
-    return params
+    params = machine.get("Params")
+    return params if isinstance(params, dict) else {}
 
 
 def _node(imported: Imported, machine: Mapping[str, Any], planes: set[str]) -> dict[str, Any]:

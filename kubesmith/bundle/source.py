@@ -135,13 +135,13 @@ def _refuse(folder: Path, problems: list[str]) -> None:
 def take(file: Path, kubernetes: str, progress: Progress, digest: str = "") -> Path:
     """Import ``file``, or find that it was; it must be a bundle for ``kubernetes`` ("" for any)."""
     progress.start(ITEM, "looking")
+    head = archive.contents(file)  # a wrong file is told at once, not after the build that holds the lock
+    if kubernetes and head.get("kubernetes") != kubernetes:
+        raise InputError(
+            f"{file} holds a bundle for Kubernetes {head.get('kubernetes')}, the cluster wants {kubernetes}",
+            fix="Carry the right file, or set cluster.kubernetes.",
+        )
     with locked(builder.folder() / "lock", lambda pid: progress.update(ITEM, f"waiting for process {pid}")):
-        head = archive.contents(file)
-        if kubernetes and head.get("kubernetes") != kubernetes:
-            raise InputError(
-                f"{file} holds a bundle for Kubernetes {head.get('kubernetes')}, the cluster wants {kubernetes}",
-                fix="Carry the right file, or set cluster.kubernetes.",
-            )
         there = builder.folder() / folder_name(str(head.get("name")), str(head.get("digest")))
         if _imported(there, head) and not digest:
             progress.update(ITEM, "reading")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kubesmith import adopt, kube, paths
+from kubesmith.commands.files import refuse_output, write_output
 from kubesmith.commands.preflight import known_ca
 from kubesmith.errors import InputError
 from kubesmith.kubespray import Imported
@@ -48,10 +48,7 @@ def run(source: Source, reach: adopt.Reach, output: Path | None, ui: Ui, *, name
         found = adopt.describe(live, reach, name)
         adopt.checked(found)
         kept = _keep(kubeconfig, str(found.data["cluster"]["name"]))
-    if output is None:
-        sys.stdout.write(found.text())
-    else:
-        output.write_text(found.text())
+    write_output(output, found.text())
     _tell(found, _unreached(found, reach), kept, output, ui)
     return 0
 
@@ -64,8 +61,7 @@ def _refuse(source: Source, output: Path | None) -> None:
         )
     if source.kubeconfig is not None and not source.kubeconfig.is_file():
         raise InputError(f"{source.kubeconfig} is no file", fix="name the administrator's kubeconfig of the cluster")
-    if output is not None and output.exists():
-        raise InputError(f"{output} exists", fix="name a file that does not, or move that one away")
+    refuse_output(output)
 
 
 def _file(given: str | None, option: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,29 @@ def schema() -> int:
     return 0
 
 
+def refuse_output(output: Path | None) -> None:
+    """Raise InputError, before anything is worked out, where a new file ``output`` cannot be written."""
+    if output is None:
+        return
+    if output.exists():
+        raise InputError(f"{output} exists", fix="name a file that does not, or move that one away")
+    folder = output.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "cannot be written to" if folder.is_dir() else "is not there"
+        raise InputError(f"{output} cannot be made: the folder {folder} {why}", fix="make it, or name another")
+
+
+def write_output(output: Path | None, text: str) -> None:
+    """Write a new file, or to standard output; InputError where the place takes none."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise InputError(f"{output} cannot be made: {error.strerror}", fix="name another") from error
+
+
 READERS = {"kubespray": kubespray.read, "csv": hardware.read, "rebar": rebar.read}
 
 
@@ -30,13 +54,9 @@ def import_inventory(kind: str, path: Path, output: Path | None, ui: Ui, *, lab:
 
     With ``lab``, a file for the same cluster on container nodes of this machine.
     """
-    if output is not None and output.exists():
-        raise InputError(f"{output} exists", fix="name a file that does not, or move that one away")
+    refuse_output(output)
     imported = READERS[kind](path, lab=lab)
-    if output is None:
-        sys.stdout.write(imported.text())
-    else:
-        output.write_text(imported.text())
+    write_output(output, imported.text())
     words = Console(stderr=True, highlight=False)
     for title, rows in (("kept", imported.kept), ("translated", imported.translated), ("ignored", imported.ignored)):
         for row in rows if not ui.quiet else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -35,9 +36,14 @@ def destroy(job: Job) -> int:
 def ssh(job: Job, arguments: Sequence[str]) -> int:
     """Replace this process by ssh to a node; further words are a command to run there."""
     hosts = job.hosts()
-    if not arguments or arguments[0] not in hosts:
-        seen = arguments[0] if arguments else "nothing"
-        raise InputError(f"{seen!r} is not a node of {job.spec.cluster.name}", fix=f"nodes: {', '.join(hosts)}")
+    if not arguments:
+        raise InputError("ssh needs the name of a node", fix=f"nodes: {', '.join(hosts)}")
+    if arguments[0] not in hosts:
+        near = difflib.get_close_matches(arguments[0], hosts, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise InputError(
+            f"{arguments[0]!r} is not a node of {job.spec.cluster.name}", fix=f"{meant}nodes: {', '.join(hosts)}"
+        )
     variables = hosts[arguments[0]]
     if str(variables["ansible_host"]).endswith(".not-made.invalid"):
         raise InputError(f"the machine of {arguments[0]} has not been made", fix="python3 runner.py up")

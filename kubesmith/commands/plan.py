@@ -13,24 +13,34 @@ from rich.text import Text
 
 from kubesmith import adopt, execute, report
 from kubesmith.backups import make
+from kubesmith.bundle import source
+from kubesmith.commands import bundle as bundles
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
+from kubesmith.providers.existing import ExistingProvider
 from kubesmith.running import refuse_other_version
 from kubesmith.ui import Ui
 
 Words = tuple[str, str, tuple[str, ...]]
 EXIT_CHANGES = 10
 READY = ("running", "listed")
+UNASKED = "not asked: what it lacks depends on the bundle, which is not there yet (bundle build)"
 LINES = 16  # of a text's difference; --json and -v have all of them
 
 
 def run(job: Job, *, exit_code: bool = False) -> int:
-    """Show the plan; return 0, with ``exit_code`` 10 if something would change, and 1 if a node could not be asked."""
+    """Show the plan; return 0, with ``exit_code`` 10 if something would change, and 1 if a node could not be asked.
+
+    InputError names each machine of provider ssh that does not let us in, and a bundle's file that is not there.
+    """
     refuse_other_version(job)
+    provider = job.provider()
+    if isinstance(provider, ExistingProvider):
+        provider.check()
     with job.alone():
         absent = _machines(job)
         bundle = _bundle(job.bundle)
-        missing = [] if bundle else [Change(CONTROLLER, "program", "build the bundle")]
+        missing = [] if bundle else [Change(CONTROLLER, "program", _bundle_wanted(job))]
         ready = [node.name for node in job.spec.machines() if node.name not in {change.node for change in absent}]
         results: list[execute.TaskResult] = []
         if ready and bundle:
@@ -52,6 +62,7 @@ def run(job: Job, *, exit_code: bool = False) -> int:
     found = in_order([*missing, *absent, *changes(results, parts(bundle))], job)
     expected = estimate(results, history(job.state)) if found and not absent and not missing else None
     differs = [*notices(results, job.spec.adopted, parts(bundle)), *_drift(job, results)]
+    differs += [Notice(name, UNASKED) for name in ready if not bundle]
     _tell(job, found, differs, expected)
     return EXIT_CHANGES if exit_code and found else 0
 
@@ -80,6 +91,15 @@ def _machines(job: Job) -> list[Change]:
         elif machine.state not in READY:
             found.append(Change(machine.name, MACHINE, f"start the machine ({machine.state}), then see what it lacks"))
     return found
+
+
+def _bundle_wanted(job: Job) -> str:
+    """Return what ``up`` does to have the bundle that is not there; InputError for a file that is not there either."""
+    wanted = bundles.wanted(job)
+    if wanted.source != "file":
+        return "build the bundle"
+    choice = source.choose(wanted)
+    return f"import the bundle {wanted.file}" if choice.kind == "file" else "use the bundle that was imported"
 
 
 def _bundle(folder: Path) -> dict[str, Any]:

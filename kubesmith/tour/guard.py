@@ -15,6 +15,7 @@ from kubesmith.tour.nodes import Nodes
 from kubesmith.tour.texts import Texts
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+FEWEST = 3  # letters of which a name can be told
 SHOWN = 3  # reasons why a cluster is sick
 
 
@@ -22,7 +23,8 @@ def near(name: str, known: Iterable[str]) -> str:
     """Return the known name that ``name`` was likely meant to be, empty where none is near."""
     names = list(known)
     found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return (found or [other for other in names if name and name.lower() in other] or [""])[0]
+    inside = [other for other in names if len(name) >= FEWEST and name.lower() in other]
+    return (found or inside or [""])[0]
 
 
 def chosen(name: str, known: Iterable[str], texts: Texts, what: str) -> str:
@@ -33,7 +35,7 @@ def chosen(name: str, known: Iterable[str], texts: Texts, what: str) -> str:
     meant = near(name, names)
     hint = texts("fixes.meant", name=meant) if meant else ""
     error = texts.error(f"unknown_{what}", name=name[:80], known=", ".join(names))
-    error.fix = f"{hint}{error.fix}"
+    error.fix = f"{hint} {error.fix}".strip()
     raise error
 
 

@@ -84,7 +84,9 @@ def problems(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             hint = f"did you mean {near[0]}?" if near else "see https://kubernetes.io/docs/reference/config-api/"
             yield name, "is not a setting of KubeletConfiguration", hint
         elif value is not None and not right(KIND[name], value):
-            quoted = f'write "{value}" in quotes' if KIND[name] == "text" and isinstance(value, (int, float)) else ""
+            quoted = (
+                f'write "{shown(value)}" in quotes' if KIND[name] == "text" and isinstance(value, (int, float)) else ""
+            )
             yield name, f"{shown(value)} is not {KIND[name]}", quoted
 
 

@@ -31,6 +31,7 @@ COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 MERGE = "<<"
+UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.2.2, 5.1
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -239,20 +240,37 @@ def parse(text: bytes, file: str) -> Document:
     except _Refused as refused:
         builder.problems.append(refused.problem)
     except UnicodeDecodeError as error:
-        builder.problems.append(
-            Problem(0, 0, (), f"is not UTF-8: {error.reason} at byte {error.start}", "save it as UTF-8")
-        )
+        mark = _mark(text[: error.start].decode("utf-8-sig", errors="replace"))
+        message = f"is not UTF-8: {error.reason} at byte {error.start}"
+        builder.problems.append(Problem(*mark, (), message, "save it as UTF-8"))
     except yaml.MarkedYAMLError as error:
-        builder.problems.append(_syntax(error))
+        builder.problems.append(_syntax(error, text))
     except yaml.YAMLError as error:
-        builder.problems.append(Problem(0, 0, (), f"is not YAML: {' '.join(str(error).split())}", "mend the file"))
+        builder.problems.append(_unreadable(error, text))
     if builder.problems:
         raise SpecError(file, (builder.repeated + builder.problems)[:MOST_PROBLEMS])
     return Document(builder.root, builder.positions, tuple(builder.repeated))
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> Problem:
+def _mark(before: str) -> tuple[int, int]:
+    """Return line and column of what stands behind ``before``."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _unreadable(error: yaml.YAMLError, text: bytes) -> Problem:
+    """Return the problem of a character that YAML has no place for, a NUL for instance."""
+    found = UNPRINTABLE.search(text.decode("utf-8-sig"))
+    if found is None:
+        return Problem(0, 0, (), f"is not YAML: {' '.join(str(error).split())}", "mend the file")
+    mark = _mark(found.string[: found.start()])
+    return Problem(*mark, (), f"is not YAML: the control character {ord(found[0]):#04x}", "take it out")
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: bytes) -> Problem:
     mark: Any = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    rows = text.decode("utf-8-sig").splitlines()[line - 1 : line] if line else []
+    if rows and rows[0][column - 1 : column] == "\t":
+        return Problem(line, column, (), "is not YAML: a tab, which cannot indent", "indent with spaces")
     words = " ".join(part for part in (error.context, error.problem) if part)
     return Problem(line, column, (), f"is not YAML: {words}", "check indentation, quotes and colons here")

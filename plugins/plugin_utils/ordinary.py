@@ -24,6 +24,10 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 
 PLANES, WORKERS = "kube_control_plane", "kube_node"
 ROLES = ("containerd", "kubeadm_master", "kubeadm_worker", "calico")
+OLDER = {
+    PLANES: ("kube-master", "kube_master", "kube-control-plane", "masters", "control_plane", "controlplane"),
+    WORKERS: ("kube-node", "nodes", "workers", "kube_nodes", "kube_worker", "kube_workers"),
+}
 OWN = (
     *("kubesmith_cluster", "kubesmith_kubernetes", "kubesmith_state", "kubesmith_container_node"),
     *("kubesmith_node_address", "kubesmith_verify_image", "kubesmith_ready_timeout", "kubesmith_patience"),
@@ -55,8 +59,8 @@ WORDS = (  # what a rule says of a cluster file, and what that is here
     ("network.pods", "kubeadm_master_pod_cidr"),
     ("network.services", "kubeadm_master_service_cidr"),
     ("give one node 'role: control-plane'", f"put a host into the group {PLANES}"),
-    ("provider ssh makes no machines and none is listed", "no host is in it"),
-    ("list each with name, role and address", f"put hosts into the groups {PLANES} and {WORKERS}"),
+    ("provider ssh makes no machines and none is listed", f"no host is in {PLANES} and {WORKERS}"),
+    ("list each with name, role and address", "put hosts into these groups"),
     ("provider ssh needs the address of each node", "set ansible_host or {role}_node_address to its IP address"),
 )
 Groups = Mapping[str, Sequence[str]]
@@ -71,14 +75,17 @@ def check(
     text: str = "",
     name: str = "kubernetes",
     own: Mapping[str, ipaddress.IPv4Network] | None = None,
+    others: Sequence[str] = (),
+    beside: Mapping[str, str] | None = None,
 ) -> spec.Spec | None:
     """Return the Spec of an inventory, None if only a run can tell; raise SpecError with every problem in it.
 
     ``groups`` are the hosts of the two groups, ``variables`` those of each host, group variables included; ``text`` is
     the inventory's file, in which problems are placed; ``name`` is the cluster's if no variable says it; ``own`` are
-    this machine's networks by interface, where they are known.
+    this machine's networks by interface, where they are known; ``others`` are all groups that there are, and ``beside``
+    the files of variables beside the inventory, by path: places of problems too.
     """
-    problems = list(_twice(text, file))
+    problems = [*_twice(text, file), *_misnamed(groups, others)]
     data, names = translated(groups, variables, name)
     made: spec.Spec | None = None
     try:
@@ -86,15 +93,37 @@ def check(
     except SpecError as error:
         renamed = (_renamed(problem, names, data) for problem in error.problems)
         later = _unknown_shared(groups, variables)
-        problems += [problem for problem in renamed if not any(key in problem.text("") for key in later)]
+        kept = [problem for problem in renamed if not any(key in problem.text("") for key in later)]
+        problems += [_known_later(problem, variables) for problem in kept]
     if made is not None:
         problems += _calico_apart(made, variables, groups)
     problems += _at_odds(groups, variables)
-    told = {problem.path for problem in problems}
-    problems += [problem for problem in misspelt(groups, variables) if problem.path not in told]
+    told = {problem.path[-1:] for problem in problems}
+    problems += [problem for problem in misspelt(groups, variables) if problem.path[-1:] not in told]
     if problems:
-        raise SpecError(file, [_placed(problem, text) for problem in problems])
+        raise SpecError(file, [_placed(problem, text, beside or {}) for problem in problems])
     return made
+
+
+def _misnamed(groups: Groups, others: Sequence[str]) -> Iterator[Problem]:
+    """Yield groups that were meant as one of the two, where that one has no host."""
+    for wanted in (PLANES, WORKERS):
+        for name in others if not groups.get(wanted) else ():
+            if name in OLDER.get(wanted, ()):
+                hint = f"call it {wanted}; a whole inventory of kubespray: runner.py import kubespray PATH"
+                yield Problem(0, 0, (name,), "is no group of this collection", hint)
+            elif name not in (PLANES, WORKERS) and difflib.get_close_matches(name, [wanted], cutoff=0.75):
+                yield Problem(0, 0, (name,), "is no group of this collection", f"did you mean {wanted}?")
+
+
+def _known_later(problem: Problem, variables: Variables) -> Problem:
+    """Return a problem with a missing address as it is: an address that only a run could work out."""
+    host = str(problem.path[0]) if problem.path else ""
+    given = variables.get(host, {}).get("ansible_host")
+    if not problem.message.endswith("has no address") or not _later(given):
+        return problem
+    hint = "write the address out, here or as the node's address"
+    return Problem(0, 0, (host, "ansible_host"), f"{shown(given)} is known in a run only", hint)
 
 
 def _unknown_shared(groups: Groups, variables: Variables) -> set[str]:
@@ -310,8 +339,12 @@ def _refused(own: Mapping[str, Any]) -> Iterator[Problem]:
         accepted = {name: _optional(option) for name, option in options(role).items()}
         given = {name: own[name] for name in accepted if name in own and not _later(own[name])}
         for name, value in given.items():
-            result = ArgumentSpecValidator({name: accepted[name]}).validate({name: value})
-            for message in result.error_messages:
+            try:
+                said = ArgumentSpecValidator({name: accepted[name]}).validate({name: value}).error_messages
+            except (TypeError, AttributeError):  # Ansible looks into what should be a mapping before it asks whether
+                kind = str(accepted[name].get("type", "str"))
+                said = [f"is not {ARTICLES.get(kind, kind)} of what the role takes, but {shown(value)}"]
+            for message in said:
                 yield Problem(0, 0, (name,), _sentence(message, name), "")
 
 
@@ -326,23 +359,41 @@ def _sentence(message: str, name: str) -> str:
         r"^\S+?\.(\S+)\. Supported parameters include: (.*)\.$", r"has the unknown part \1, not one of \2", message
     )
     message = re.sub(r"^Elements value for option '\w+' is", "holds an element that is", message)
-    return message if re.match(r"(is|must be|holds|has) ", message) else f"is not right: {message}"
+    wrong = re.match(r"is of type (\S+) and we were unable to convert to (\w+)", message)
+    if wrong:
+        return f"is {ARTICLES.get(wrong[1], wrong[1])}, not {ARTICLES.get(wrong[2], wrong[2])}"
+    return message if re.match(r"(is|is not|must be|holds|has) ", message) else f"is not right: {message}"
 
 
-def _placed(problem: Problem, text: str) -> Problem:
-    """Return a problem with the line of the inventory's file that speaks of it, if there is one."""
+ARTICLES = {
+    **{"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"},
+    "dict": "a mapping",
+}
+
+
+def _placed(problem: Problem, text: str, beside: Mapping[str, str]) -> Problem:
+    """Return a problem with the line that speaks of it, of the inventory's file or else of one beside it."""
     words = [str(part) for part in problem.path if isinstance(part, str)]
     if problem.line or not words:
         return problem
+    if found := _line(text, words):
+        return Problem(*found, problem.path, problem.message, problem.hint)
+    for name, content in beside.items():
+        if found := _line(content, words[-1:]):
+            return Problem(0, 0, problem.path, f"{problem.message} ({name}:{found[0]}:{found[1]})", problem.hint)
+    return problem
+
+
+def _line(text: str, words: Sequence[str]) -> tuple[int, int] | None:
+    """Return line and column of the words of a path in a file: together, else the last, else the first."""
     lines = text.splitlines()
     for wanted in (words[:2], words[-1:], words[:1]):
         patterns = [re.compile(rf"(?<![\w.-]){re.escape(word)}(?![\w-])") for word in wanted]
         for number, line in enumerate(lines, 1):
             found = [pattern.search(line) for pattern in patterns]
             if all(found) and not line.lstrip().startswith(("#", ";")):
-                column = (found[-1].start() if found[-1] else 0) + 1
-                return Problem(number, column, problem.path, problem.message, problem.hint)
-    return problem
+                return number, (found[-1].start() if found[-1] else 0) + 1
+    return None
 
 
 def _twice(text: str, file: str) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Range = Union[IPv4Network, IPv6Network]
 Broken = Iterator["tuple[Path, str, str]"]  # where, what is wrong, what to do
+MOST_PLANES = 7  # etcd's own advice: https://etcd.io/docs/v3.6/faq/#what-is-maximum-cluster-size
 BLOCK = 26  # Calico gives a node pod addresses in blocks of this prefix length
 
 
@@ -115,6 +116,27 @@ def addresses_apart(spec: Spec) -> Broken:
                     yield path, f"{address} lies in network.{name} {network}", "keep node addresses out of both ranges"
 
 
+def nodes_inside(spec: Spec) -> Broken:
+    """The machines' network has room for them, and whoever says where a node is says a place in it."""
+    if spec.network.nodes is None:
+        return
+    network = IPv4Network(spec.network.nodes)
+    ends = (network.network_address, network.broadcast_address)
+    for index, node in enumerate(spec.nodes):
+        here = IPv4Address(node.address) if node.address else None
+        if here and (here not in network or here in ends):
+            message = f"{here} is no address of a machine in network.nodes {network}"
+            yield ("nodes", index, "address"), message, "change the address or network.nodes, or leave both out"
+        elif here == network.network_address + 1 and spec.provider != "ssh":
+            message = f"{here} is this machine's own address in network.nodes {network}"
+            yield ("nodes", index, "address"), message, "take another one in it"
+    counted = len(spec.machines())
+    room = max(0, network.num_addresses - 3)  # its two ends, and this machine
+    if spec.provider != "ssh" and room < counted:
+        hint = "take a /24 or wider, or leave it out: a free one is found"
+        yield ("network", "nodes"), f"{network} has room for {room} machines, the cluster has {counted}", hint
+
+
 def both_families(spec: Spec) -> Broken:
     """A cluster has IPv6 everywhere or nowhere, and an encapsulation that carries it."""
     network = spec.network
@@ -148,6 +170,9 @@ def control_planes_right(spec: Spec) -> Broken:
         yield path, "there is no control plane", "give one node 'role: control-plane'"
     elif count % 2 == 0:
         yield path, f"{count} control planes make {count} etcd members, an even number", "take 1, 3 or 5"
+    elif count > MOST_PLANES:
+        message = f"{count} control planes make {count} etcd members, more than {MOST_PLANES}"
+        yield path, message, "take 3 or 5: each further one makes every write slower"
 
 
 def nodes_listed_or_counted(spec: Spec) -> Broken:
@@ -274,8 +299,12 @@ def logins_complete(spec: Spec) -> Broken:
     """A login says where its password is, once; there is somebody to log in at."""
     rows: list[tuple[Path, Any]] = [(("runtime", "proxy"), spec.runtime.proxy)]
     rows += [(("bundle", "upstream"), spec.bundle.upstream)]
+    seen: dict[str, int] = {}
     for index, registry in enumerate(spec.runtime.registries):
         path: Path = ("runtime", "registries", index)
+        if seen.setdefault(registry.upstream, index) != index:
+            first = f"{registry.upstream} is the upstream of registries[{seen[registry.upstream]}] too"
+            yield (*path, "upstream"), first, "give all its mirrors in one place"
         rows += [(path, registry), *(((*path, "mirrors", at), mirror) for at, mirror in enumerate(registry.mirrors))]
         if registry.auth and registry.upstream == "_default":
             yield (*path, "auth"), "is a login at no registry: _default stands for all", "give it to a mirror"
@@ -342,6 +371,7 @@ RULES: tuple[Callable[[Spec], Broken], ...] = (
     ranges_overlap,
     ranges_large_enough,
     addresses_apart,
+    nodes_inside,
     names_unique,
     control_planes_right,
     nodes_listed_or_counted,

@@ -52,6 +52,7 @@ PATCH_RULE = f"a target is one of {', '.join(PATCHED)}, then, if wanted, +strate
 OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
 SHARE = re.compile(r"([1-9][0-9]?|100)%")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+USER_RULE = "is not a user name: lower-case letters, digits, '-' and '_', 32 at most"
 JUMP = re.compile(r"([^\s@,:]+@)?(?P<host>[-.A-Za-z0-9]+|\[[0-9A-Fa-f:]+\])(:(?P<port>\d{1,5}))?")
 TAKEN_NAMES = {
     "all": "Ansible's group of all machines",
@@ -143,7 +144,8 @@ def _networks(value: str) -> str:
     except ValueError:
         six = None
     if six is None or "/" not in second or ":" in first:
-        raise ValueError("is not an IPv4 network, or an IPv4 and an IPv6 one such as 10.244.0.0/16,fd00:10:244::/56")
+        example = "10.244.0.0/16,fd00:10:244::/56"
+        raise ValueError(f"is not an IPv4 network, or an IPv4 and then an IPv6 one such as {example}")
     if ipaddress.IPv6Address(second.partition("/")[0]) != six.network_address:
         raise ValueError(f"has host bits set: the network is {six}")
     return f"{_network(first)},{six}"
@@ -187,6 +189,11 @@ NodeName = Annotated[
     AfterValidator(_free_name),
 ]
 Host = Annotated[str, _matching(HOST, "is not a host name or address"), AfterValidator(_host)]
+Endpoint = Annotated[
+    str,
+    _matching(HOST, "is not a host name or address: it has no https:// and no port, which is 6443"),
+    AfterValidator(_host),
+]
 Address = Annotated[str, AfterValidator(_address)]
 NetworkCidr = Annotated[str, AfterValidator(_network)]
 Address6 = Annotated[str, AfterValidator(_address6)]
@@ -234,7 +241,7 @@ class Cluster(Part):
         validate_default=True,
         description="Kubernetes version, a minor (its newest patch), stable or latest.",
     )
-    endpoint: Optional[Host] = Field(
+    endpoint: Optional[Endpoint] = Field(
         None,
         description="Name or address by which the API server is reached at port 6443, that of a load balancer for "
         "instance; by default vip, or the only control plane's address.",
@@ -278,7 +285,7 @@ class Node(Part):
     address6: Optional[Address6] = Field(None, description="IPv6 address of the node in a dual-stack cluster.")
     host: Optional[Host] = Field(None, description="Where SSH reaches the machine, if not at its address.")
     port: Optional[Port] = Field(None, description="SSH port, if not the one of access.port.")
-    user: Optional[Annotated[str, _matching(USER, "is not a user name")]] = Field(
+    user: Optional[Annotated[str, _matching(USER, USER_RULE)]] = Field(
         None, description="SSH user, if not the one of access.user."
     )
     group: Optional[ClusterName] = Field(None, description="The group under 'groups' that it belongs to.")
@@ -304,9 +311,9 @@ class Network(Part):
     nodes: Optional[NetworkCidr] = Field(
         None, description="Network of the machines that a provider makes; a free one is found by default."
     )
-    dns_domain: Annotated[str, _matching(DOMAIN, "is not a DNS domain")] = Field(
-        "cluster.local", description="DNS domain of services."
-    )
+    dns_domain: Annotated[
+        str, _matching(DOMAIN, "is not a DNS domain: lower-case letters, digits, inner hyphens and dots")
+    ] = Field("cluster.local", description="DNS domain of services.")
     proxy: Literal["nftables", "iptables"] = Field("nftables", description="Mode of kube-proxy.")
     calico: Calico = Field(default_factory=Calico, description="The network plug-in's settings.")
 
@@ -350,14 +357,17 @@ class Registry(Part):
     ca: Optional[str] = Field(None, description="Path, on the node, of the CA that signed the registry's certificate.")
 
 
+PROXY_RULE = "is not an http or https address without a login"
+
+
 class Proxy(Part):
     """The way of image pulls into the internet."""
 
-    http: Optional[Annotated[str, _matching(re.compile(r"https?://[^\s@]+"), "is not an address without a login")]] = (
-        Field(None, description="Proxy for http addresses.")
+    http: Optional[Annotated[str, _matching(re.compile(r"https?://[^\s@]+"), PROXY_RULE)]] = Field(
+        None, description="Proxy for http addresses."
     )
-    https: Optional[Annotated[str, _matching(re.compile(r"https?://[^\s@]+"), "is not an address without a login")]] = (
-        Field(None, description="Proxy for https addresses.")
+    https: Optional[Annotated[str, _matching(re.compile(r"https?://[^\s@]+"), PROXY_RULE)]] = Field(
+        None, description="Proxy for https addresses."
     )
     no_proxy: tuple[Annotated[str, _matching(re.compile(r"[^\s,]+"), "has a comma or white space")], ...] = Field(
         (), strict=False, description="Hosts and networks to reach directly, besides the cluster's own."
@@ -412,7 +422,7 @@ class Bundle(Part):
 class Access(Part):
     """How SSH reaches machines that exist already."""
 
-    user: Annotated[str, _matching(USER, "is not a user name")] = Field("root", description="SSH user.")
+    user: Annotated[str, _matching(USER, USER_RULE)] = Field("root", description="SSH user.")
     port: Port = Field(22, description="SSH port.")
     key: Optional[str] = Field(None, description="Path of the private key; SSH's own search by default.")
     bastion: Optional[Annotated[str, AfterValidator(_jumps)]] = Field(
@@ -756,7 +766,7 @@ def _renamed(data: dict[str, Any], path: Path, found: _Found) -> bool:
     *above, last = path
     if found.full or "auth" in above:  # a login's "password" is none of its settings, and must not be shown
         return False
-    near = difflib.get_close_matches(str(last)[:80], known_keys(tuple(above)), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(last)[:80], known_keys(tuple(above)), n=1, cutoff=NEAR)
     parent: Any = data
     for part in above:
         parent = parent[part]
@@ -772,6 +782,8 @@ def _explained(path: Path, wrong: set[Path]) -> bool:
     if any(path[:length] in wrong for length in range(1, len(path) + 1)):
         return True
     if path[-1:] == ("auth",) and any(bad[: len(path)] == path for bad in wrong):
+        return True
+    if path == ("nodes",) and ("provider",) in wrong:  # which nodes are lacking depends on it
         return True
     return path == ("nodes",) and any(bad[2:] == ("role",) for bad in wrong)
 
@@ -830,20 +842,40 @@ def _sentence(detail: Any, path: Path) -> tuple[str, str]:
         message = f"{shown(seen)} {context.get('error', detail['msg'])}"
     elif kind == "literal_error":
         message = f"{shown(seen)} is not one of {context.get('expected', '')}"
-        hint = _close(str(seen), re.findall(r"'([^']+)'", str(context.get("expected", ""))))
+        known = re.findall(r"'([^']+)'", str(context.get("expected", "")))
+        hint = _close(MEANT.get(str(seen).lower(), str(seen)).lower(), known)
     elif kind in BOUNDS:
         word, key = BOUNDS[kind]
         message = f"{shown(seen)} is {word} than {context.get(key)}"
     elif kind in KINDS:
         message = f"{shown(seen)} is not {KINDS[kind]}"
-        hint = f'write "{seen}" in quotes' if kind == "string_type" and isinstance(seen, (int, bool)) else ""
+        hint = _rewritten(kind, seen, path)
     else:
         message = f"{shown(seen)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
     return message, hint
 
 
+MEANT = {"master": "control-plane", "controlplane": "control-plane", "node": "worker", "agent": "worker"}
+TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}  # of YAML 1.1
+NEAR = 0.62  # how like a known setting a misspelt one must be, from 0 to 1
+
+
+def _rewritten(kind: str, seen: Any, path: Path) -> str:
+    """Return how a value of the wrong type is to be written, "" where only its author can tell."""
+    if kind == "string_type" and isinstance(seen, (int, bool)):
+        return f'write "{shown(seen)}" in quotes'
+    if kind == "int_type" and isinstance(seen, str) and re.fullmatch(r"-?[0-9]{1,9}", seen):
+        return f"write {seen} without quotes"
+    if kind == "bool_type" and isinstance(seen, str) and seen.lower() in TRUTH:
+        return f"write {TRUTH[seen.lower()]}"
+    if kind in ("tuple_type", "list_type"):
+        return "begin each item with '- ', or write [a, b]"
+    known = known_keys(path) if kind.startswith("model") else []
+    return f"settings here are {', '.join(sorted(known))}" if known else ""
+
+
 def _close(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word[:80], known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:80], known, n=1, cutoff=NEAR)
     return f"did you mean {near[0]}?" if near else ""
 
 
@@ -856,14 +888,17 @@ def _suggestion(path: Path) -> str:
 def known_keys(path: Path) -> list[str]:
     """Return the settings that the mapping at ``path`` may hold."""
     model: Any = Spec
+    named = False  # of what is a mapping of names, such as groups, the next part is a name
     for part in path:
-        if isinstance(part, int):
+        if isinstance(part, int) or named:
+            named = False
             continue
         fields = getattr(model, "model_fields", {})
         if part not in fields:
             return []
-        model = _inner_model(fields[part].annotation)
-    return list(getattr(model, "model_fields", {}))
+        annotation = fields[part].annotation
+        named, model = typing.get_origin(annotation) is dict, _inner_model(annotation)
+    return [] if named else list(getattr(model, "model_fields", {}))
 
 
 def _inner_model(annotation: Any) -> Any:

@@ -174,6 +174,11 @@ class VagrantProvider:
         design, bundle = self.design, self.bundle.resolve()
         if not design.emulated or self.vagrant_remembers() or not os.access(IMAGES, os.W_OK):
             return
+        if not (bundle / "bundle.json").is_file():
+            raise InputError(
+                f"there is no bundle at {self.bundle}, and emulated machines get it on a disk of their own",
+                fix="python3 runner.py bundle build",
+            )
         disk = IMAGES / f"{bundle.name}.img"
         if not disk.exists():
             progress.start("bundle", "putting it on a disk")

@@ -12,6 +12,7 @@ import pytest
 from backports import zstd
 
 from kubesmith.bundle import archive, builder, load, source, verify
+from kubesmith.bundle.store import locked
 from kubesmith.errors import InputError
 from kubesmith.progress import Silent
 
@@ -190,6 +191,18 @@ def test_the_node_image_travels_too(tiny, tmp_path, cache):
     assert (cache / "node-image" / "abc.tar").read_bytes() == image.read_bytes()
 
 
+def test_a_wrong_file_does_not_wait_for_the_build_that_holds_the_lock(exported, tmp_path):
+    other = tmp_path / "other.tar.zst"
+    other.write_bytes(b"no bundle")
+    with locked(builder.folder() / "lock", lambda _pid: None):
+        with pytest.raises(InputError, match="is no exported bundle"):
+            source.take(other, "", Silent())
+        with pytest.raises(InputError, match="cannot be read"):
+            source.take(tmp_path / "absent", "", Silent())
+        with pytest.raises(InputError, match="the cluster wants 1"):
+            source.take(exported, "1.2.3", Silent())
+
+
 def wanted(**values) -> source.Wanted:
     return source.Wanted(**{"kubernetes": "1.37.2", **values})
 
@@ -240,7 +253,7 @@ def test_a_file_named_in_the_cluster_file_is_imported_once_and_checked_every_tim
 def test_a_file_for_another_version_is_refused_before_it_is_unpacked(exported):
     with pytest.raises(InputError, match=r"holds a bundle for Kubernetes 1.37.2, the cluster wants 1.36.3"):
         source.provide(source.choose(wanted(kubernetes="1.36.3", source="file", file=exported)), Silent())
-    assert not [path for path in builder.folder().iterdir() if path.is_dir()]
+    assert not [path for path in builder.folder().glob("*") if path.is_dir()]
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from kubesmith import cli
 from kubesmith.commands import plan
 from kubesmith.plan import Change, Estimate, Notice
 from kubesmith.ui import Ui
@@ -94,3 +95,28 @@ def test_the_order_is_the_cluster_files_whichever_node_answered_first():
     job = SimpleNamespace(spec=SimpleNamespace(machines=lambda: nodes))
     rows = [Change("w1", "file", "b"), Change("cp1", "file", "z"), Change("w1", "file", "a"), Change("", "file", "c")]
     assert [row.text for row in plan.in_order(rows, job)][:3] == ["z", "b", "a"]
+
+
+def refused(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KUBESMITH_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("KUBESMITH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KUBESMITH_BUNDLE", raising=False)
+    file = tmp_path / "cluster.yml"
+    file.write_text(text)
+    code = cli.main(["-i", str(file), "plan"])
+    return code, capsys.readouterr().err
+
+
+def test_a_machine_that_does_not_answer_is_named_and_nothing_is_planned(tmp_path, monkeypatch, capsys):
+    text = (
+        "cluster: {name: a}\nnodes: [{name: cp1, role: control-plane, address: 192.0.2.1, host: localhost, port: 1}]\n"
+    )
+    code, said = refused(text, tmp_path, monkeypatch, capsys)
+    assert code == 2
+    assert "cp1: it does not answer: ssh: connect to host localhost port 1: Connection refused" in said
+
+
+def test_a_bundles_file_that_is_not_there_is_told(tmp_path, monkeypatch, capsys):
+    text = "cluster: {name: a}\nprovider: podman\nbundle: {source: file, file: absent.tar.zst}\n"
+    code, said = refused(text, tmp_path, monkeypatch, capsys)
+    assert (code, said.splitlines()[0]) == (2, f"bundle.file: there is no file {tmp_path / 'absent.tar.zst'}")

@@ -64,7 +64,7 @@ def test_machines_do_not_move_to_another_network() -> None:
 def test_listed_addresses_are_kept_and_must_lie_in_the_network() -> None:
     nodes = "nodes: [{name: a, role: control-plane, address: 192.168.56.5}, {name: b}]"
     assert [guest.address for guest in made(nodes).guests] == ["192.168.56.5", "192.168.56.101"]
-    with pytest.raises(InputError, match=r"192\.168\.57\.0/24"):
+    with pytest.raises(SpecError, match=r"192\.168\.57\.0/24"):
         made(nodes + "\nnetwork: {nodes: 192.168.57.0/24}")
     with pytest.raises(InputError, match="this machine's"):
         made("nodes: [{name: a, role: control-plane, address: 192.168.56.1}, {name: b}]")

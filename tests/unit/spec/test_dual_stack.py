@@ -43,7 +43,10 @@ def test_nodes_get_both_addresses_and_forward_ipv6() -> None:
             "network.services: has one family, the other of pods",
         ),
         (LAB + "network: {services: '10.96.0.0/12,fd00:1::/112'}\n", "network.pods: has one family"),
-        (LAB + "network: {pods: ['fd00::/56', 10.244.0.0/16]}\n", "is not an IPv4 network, or an IPv4 and an IPv6 one"),
+        (
+            LAB + "network: {pods: ['fd00::/56', 10.244.0.0/16]}\n",
+            "is not an IPv4 network, or an IPv4 and then an IPv6 one",
+        ),
         (LAB + "network: {pods: 'fd00::/56'}\n", "is not an IPv4 network"),
         (LAB + "network: {pods: [10.244.0.0/16, 'fd00::1/56']}\n", "has host bits set: the network is fd00::/56"),
         (LAB + "network: {pods: [10.1.0.0/16, 10.2.0.0/16]}\n", "is not an IPv4 network, or"),

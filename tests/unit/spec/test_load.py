@@ -97,17 +97,14 @@ def test_a_byte_order_mark_is_not_part_of_the_first_key() -> None:
         ("a: &a b\n*a : 1\n", "f.yml:2:1: an alias cannot be a key; write the key out"),
         ("? [a]\n: b\n", "f.yml:1:3: a mapping or list cannot be a key; write a plain word before the colon"),
         ("<<: 3\n", "f.yml:1:5: <<: << takes a mapping or a list of mappings; merge an alias of a mapping"),
-        (
-            "\tb: 1\n",
-            "f.yml:1:1: is not YAML: while scanning for the next token found character that cannot start any token; "
-            "check indentation, quotes and colons here",
-        ),
+        ("\tb: 1\n", "f.yml:1:1: is not YAML: a tab, which cannot indent; indent with spaces"),
+        ("a:\n  b: \x00\n", "f.yml:2:6: is not YAML: the control character 0x00; take it out"),
         (
             "a: [1, 2\nb: 3\n",
             "f.yml:2:2: is not YAML: while parsing a flow sequence did not find expected ',' or ']'; "
             "check indentation, quotes and colons here",
         ),
-        (b"a: \xff\n", "f.yml: is not UTF-8: invalid start byte at byte 3; save it as UTF-8"),
+        (b"a: \xff\n", "f.yml:1:4: is not UTF-8: invalid start byte at byte 3; save it as UTF-8"),
         (b"a\x00: \n", None),
         ('"\\ud800": 1\n', None),
         ("a" * load.MAX_BYTES + "b", "f.yml: has more than 4194304 bytes, which is the most; split it"),

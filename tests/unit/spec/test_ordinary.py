@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,16 @@ w1 ansible_host=192.168.10.21
 """
 
 
-def problems(groups: dict[str, list[str]] = GROUPS, shared: dict[str, Any] | None = None, **hosts: Any) -> list[str]:
+def problems(
+    groups: dict[str, list[str]] = GROUPS,
+    shared: dict[str, Any] | None = None,
+    others: Sequence[str] = (),
+    beside: dict[str, str] | None = None,
+    **hosts: Any,
+) -> list[str]:
     variables = {name: own | (shared or {}) | hosts.get(name, {}) for name, own in HOSTS.items()}
     try:
-        ordinary.check(groups, variables, "h")
+        ordinary.check(groups, variables, "h", others=others, beside=beside)
     except SpecError as error:
         return str(error).splitlines()
     return []
@@ -70,7 +77,24 @@ def test_what_we_write_ourselves_is_known() -> None:
     ("arguments", "expected"),
     [
         ({"groups": {"kube_node": ["w1"]}}, "h: there is no control plane; put a host into the group"),
-        ({"groups": {}}, "h: no host is in it; put hosts into the groups kube_control_plane and kube_node"),
+        ({"groups": {}}, "h: no host is in kube_control_plane and kube_node; put hosts into these groups"),
+        (
+            {"groups": {"kube_node": ["w1"]}, "others": ["kube_control_plan", "kube_node"]},
+            "h: kube_control_plan: is no group of this collection; did you mean kube_control_plane?",
+        ),
+        (
+            {"groups": {}, "others": ["kube-master", "web"]},
+            "h: kube-master: is no group of this collection; call it kube_control_plane; a whole inventory",
+        ),
+        (
+            {
+                "shared": {"kubeadm_master_dns_domian": "x"},
+                "beside": {"group_vars/all.yml": "\nkubeadm_master_dns_domian: x"},
+            },
+            "is not a variable of the role kubeadm_master (group_vars/all.yml:2:1); did you mean",
+        ),
+        ({"shared": {"calico_mtu": "abc"}}, "calico_mtu: 'abc' is not a whole number"),
+        ({"shared": {"containerd_host": 5}}, "containerd_host: is not a mapping of what the role takes, but 5"),
         ({"shared": {"kubeadm_master_pod_cidr": "10.96.0.0/16"}}, "overlaps kubeadm_master_pod_cidr 10.96.0.0/16"),
         ({"shared": {"kubeadm_master_pod_cidr": "192.168.0.0/16"}}, "h: w1.ansible_host: 192.168.10.21 lies in"),
         ({"shared": {"kubeadm_master_pod_cidr": "10.244.0.0/25"}}, "has room for 2 nodes"),
@@ -80,7 +104,7 @@ def test_what_we_write_ourselves_is_known() -> None:
         ({"shared": {"containerd_host": {"swp": "keep"}}}, "containerd_host: has the unknown part swp"),
         ({"shared": {"calico_encapsulation": "vxlam"}}, "did you mean vxlan?"),
         ({"shared": {"calico_mtu": "much"}}, "h: calico_mtu: 'much' is not a whole number"),
-        ({"shared": {"calico_block_size": "much"}}, "h: calico_block_size: is of type"),
+        ({"shared": {"calico_block_size": "much"}}, "h: calico_block_size: is text, not a whole number"),
         ({"shared": {"calico_pod_cidr": "10.245.0.0/16"}}, "is no part of kubeadm_master_pod_cidr 10.244.0.0/16"),
         ({"w1": {"ansible_host": "192.168.10.11"}}, "h: w1.ansible_host: 192.168.10.11 is the address of cp1 too"),
         ({"w1": {"ansible_host": "w1"}}, "w1 has no address; set ansible_host or kubeadm_worker_node_address"),
@@ -201,3 +225,36 @@ def test_ansible_playbook_alone_goes_by_the_same_rules(folder: Path) -> None:
     done = first_play(file)
     assert done.returncode == 2
     assert "10.96.0.0/12 overlaps kubeadm_master_pod_cidr 10.96.0.0/16" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("broken.ini", "[kube_control_plane\ncp1\n", "cannot be read by Ansible: "),
+        ("empty.ini", "", "no host is in kube_control_plane and kube_node"),
+        ("word.yml", "all: {children: {kube_node: {hosts: {w1: x}}}}\n", "Invalid data from file, expected dictionary"),
+        (
+            "later.yml",
+            "kube_control_plane: {hosts: {cp1: {ansible_host: '{{ foo }}'}}}\n",
+            "cp1.ansible_host: '{{ foo }}' is known in a run only",
+        ),
+    ],
+)
+def test_what_ansible_cannot_read_is_told_by_the_reader_that_it_was_meant_for(
+    name: str, text: str, expected: str, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        job.read(str(file), Ui())
+    assert expected in str(caught.value)
+    assert "ini'" not in str(caught.value) or name.endswith(".ini")
+
+
+def test_a_problem_in_group_vars_is_placed_there(tmp_path: Path) -> None:
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "all.yml").write_text("a: 1\nkubeadm_master_pod_cidrr: 10.0.0.0/8\n")
+    file = tmp_path / "hosts.ini"
+    file.write_text("[kube_control_plane]\ncp1 ansible_host=192.168.10.11\n")
+    with pytest.raises(InputError, match=r"\(group_vars/all.yml:2:1\); did you mean kubeadm_master_pod_cidr"):
+        job.read(str(file), Ui())

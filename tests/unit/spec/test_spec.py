@@ -111,7 +111,10 @@ lab: 1
     "an empty file": ("", ["f:1:1: is nothing, not a mapping; begin with 'cluster:'"]),
     "a list": ("- a\n", ["f:1:1: is ['a'], not a mapping; begin with 'cluster:'"]),
     "no cluster": ("provider: podman\n", ["f:1:1: cluster: is missing; it has no default"]),
-    "an empty cluster": ("cluster:\nprovider: podman\n", ["f:1:1: cluster: nothing is not a mapping"]),
+    "an empty cluster": (
+        "cluster:\nprovider: podman\n",
+        ["f:1:1: cluster: nothing is not a mapping; settings here are endpoint, kubernetes, name, vip, vip_port"],
+    ),
     "no name": ("cluster: {}\nprovider: podman\n", ["f:1:1: cluster.name: is missing; it has no default"]),
     "a name that is too long": (
         f"cluster: {{name: {'a' * 33}}}\nprovider: podman\n",
@@ -150,9 +153,78 @@ lab: 1
     ),
     "nodes as a mapping": (
         "cluster: {name: a}\nnodes: {a: 10.1.1.1}\n",
-        ["f:2:1: nodes: {'a': '10.1.1.1'} is not a list"],
+        ["f:2:1: nodes: {'a': '10.1.1.1'} is not a list; begin each item with '- ', or write [a, b]"],
     ),
-    "a node as a word": (METAL + CP + "  - w1\n", ["f:5:5: nodes[1]: 'w1' is not a mapping"]),
+    "a node as a word": (
+        METAL + CP + "  - w1\n",
+        [
+            "f:5:5: nodes[1]: 'w1' is not a mapping; settings here are address, address6, group, host, kubelet, "
+            "labels, name, port, role, taints, user"
+        ],
+    ),
+    "a typo inside a group": (
+        METAL + CP + "groups: {gpu: {label: {a: b}}}\n",
+        ["f:5:16: groups.gpu.label: is not a known setting; did you mean labels?"],
+    ),
+    "a wrong provider does not also claim that nodes are lacking": (
+        "cluster: {name: a}\nprovider: vmware\n",
+        ["f:2:1: provider: 'vmware' is not one of 'podman', 'vagrant' or 'ssh'"],
+    ),
+    "the words of other tools": (
+        METAL + "  - {name: a, role: master, address: 10.1.1.1, port: '22', labels: {a: true}}\n"
+        "features: {audit_log: yes}\nnetwork: {calico: {encapsulation: VXLAN}}\n"
+        "access: {user: Admin}\n",
+        [
+            "f:4:15: nodes[0].role: 'master' is not one of 'control-plane' or 'worker'; did you mean control-plane?",
+            "f:4:48: nodes[0].port: '22' is not a whole number; write 22 without quotes",
+            'f:4:69: nodes[0].labels.a: true is not text; write "true" in quotes',
+            "f:5:12: features.audit_log: 'yes' is not true or false; write true",
+            "f:6:20: network.calico.encapsulation: 'VXLAN' is not one of 'vxlan', 'ipip' or 'none'; "
+            "did you mean vxlan?",
+            "f:7:10: access.user: 'Admin' is not a user name: lower-case letters, digits, '-' and '_', 32 at most",
+        ],
+    ),
+    "a port in the endpoint": (
+        "cluster: {name: a, endpoint: 'x.example:6443'}\nprovider: podman\n",
+        [
+            "f:1:20: cluster.endpoint: 'x.example:6443' is not a host name or address: it has no https:// and no "
+            "port, which is 6443"
+        ],
+    ),
+    "nodes outside their network": (
+        LAB + "network: {nodes: 10.9.0.0/24}\nnodes:\n  - {name: a, role: control-plane, address: 10.9.0.0}\n"
+        "  - {name: b, address: 10.8.0.7}\n  - {name: c, address: 10.9.0.1}\n",
+        [
+            "f:5:36: nodes[0].address: 10.9.0.0 is no address of a machine in network.nodes 10.9.0.0/24; "
+            "change the address or network.nodes, or leave both out",
+            "f:6:15: nodes[1].address: 10.8.0.7 is no address of a machine in network.nodes 10.9.0.0/24; "
+            "change the address or network.nodes, or leave both out",
+            "f:7:15: nodes[2].address: 10.9.0.1 is this machine's own address in network.nodes 10.9.0.0/24; "
+            "take another one in it",
+        ],
+    ),
+    "a node network without room": (
+        LAB + "workers: 3\nnetwork: {nodes: 10.9.0.0/30}\n",
+        [
+            "f:4:11: network.nodes: 10.9.0.0/30 has room for 1 machines, the cluster has 4; "
+            "take a /24 or wider, or leave it out: a free one is found"
+        ],
+    ),
+    "nine control planes": (
+        METAL.replace("name: m", "name: m, vip: 10.1.2.3")
+        + "".join(f"  - {{name: c{i}, role: control-plane, address: 10.1.1.{i}}}\n" for i in range(1, 10)),
+        [
+            "f:3:1: nodes: 9 control planes make 9 etcd members, more than 7; "
+            "take 3 or 5: each further one makes every write slower"
+        ],
+    ),
+    "a registry twice": (
+        LAB + "runtime: {registries: [{upstream: docker.io}, {upstream: docker.io}]}\n",
+        [
+            "f:3:48: runtime.registries[1].upstream: docker.io is the upstream of registries[0] too; "
+            "give all its mirrors in one place"
+        ],
+    ),
     "a node without a name": (
         METAL + CP + "  - {address: 10.1.1.1}\n  - {address: 10.1.1.2}\n",
         [

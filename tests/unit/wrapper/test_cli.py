@@ -92,7 +92,6 @@ def test_waiting_has_a_default_length(line: str, wait: float | None) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "upp",
         "up --chekc",
         "up extra",
         "verify --count 0",
@@ -110,6 +109,13 @@ def test_wrong_words_are_exit_code_2(line: str, capsys: pytest.CaptureFixture[st
         cli.main(line.split())
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_a_wrong_verb_is_told_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-q", "statu"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "'statu' is not a verb"
+    assert said[1].startswith("→ did you mean status? verbs: up, plan, ")
 
 
 @pytest.mark.parametrize("line", ["--help", "-h", "up --help", "verify -h", "ssh --help", "kubectl -h", "--version"])

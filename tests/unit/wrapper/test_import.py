@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubesmith import hardware, rebar
+from kubesmith import cli, hardware, rebar
 from kubesmith.errors import InputError
 from kubesmith.kubespray import Imported
 
@@ -62,6 +62,7 @@ def test_without_a_role_the_first_is_the_control_plane_and_that_is_told(tmp_path
         ("name,ip\na,\n", "row 2 has no address"),
         ("name,ip,role\na,10.0.0.1,king\n", "'king' is no role"),
         ("name,ip,port\na,10.0.0.1,ssh\n", "not a number"),
+        ("name,ip,port\na,10.0.0.1,²\n", "not a number"),
         ("name,ip\na,10.0.0.1,9\n", "row 2"),
         ("name,ip,role\na,10.0.0.1\n", "row 2"),
         ("name,ip\na,10.0.0.1\na,10.0.0.2\n", "is the name of"),
@@ -134,3 +135,22 @@ def test_json_of_any_shape_is_told(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError):
         rebar.read(file)
+
+
+@pytest.mark.parametrize(
+    "params", [[1], "x", 5, {"krib/cluster-masters": None}, {"krib/cluster-masters": {"Name": "a"}}]
+)
+def test_parameters_of_any_shape_say_nothing(tmp_path: Path, params: Any) -> None:
+    made = drp(tmp_path, [{"Name": "a", "Address": "10.0.0.1", "Params": params}])
+    assert made.kept == ["a: 10.0.0.1, control-plane"]  # the only one is it, and is told so once
+
+
+@pytest.mark.parametrize("place", ["absent/x/cluster.yml", "/proc/x"])
+def test_a_place_that_cannot_be_written_to_is_told(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / place
+    file = tmp_path / "h.csv"
+    file.write_text("name,ip\na,10.0.0.1\n")
+    assert cli.main(["import", "csv", str(file), "-o", str(target)]) == 2
+    assert capsys.readouterr().err.startswith(f"{target} cannot be made: ")
