@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kubesmith import kube
 from kubesmith.errors import KubesmithError
 
 TIMEOUT = 300  # seconds
+LOOK_EVERY = 5.0  # seconds, at the node itself while its pods leave
 
 
 def nodes(kubeconfig: Path) -> dict[str, bool]:
@@ -26,15 +28,18 @@ def ready(node: dict[str, Any]) -> bool:
 
 def drain(
     kubeconfig: Path, node: str, *, timeout: float = TIMEOUT, force: bool = False, tell: Callable[[str], None] = print
-) -> None:
-    """Cordon ``node`` and evict its pods; return when they have gone.
+) -> bool:
+    """Cordon ``node`` and evict its pods; return whether they have gone.
 
-    ``force`` also deletes pods that no controller makes anew. ``tell`` gets each line that kubectl says. Raises
-    KubesmithError with the reason if a pod is still there after ``timeout`` seconds; the node stays cordoned then.
+    They have not where the node fell silent meanwhile, as one does that lost its power a moment ago and is still called
+    Ready: nothing on it can end, and nobody waits for that. ``force`` also deletes pods that no controller makes anew.
+    ``tell`` gets each line that kubectl says. Raises KubesmithError with the reason if a pod is still there after
+    ``timeout`` seconds; the node stays cordoned then.
     """
     command = [kube.binary(), "drain", node, "--ignore-daemonsets", "--delete-emptydir-data"]
     command += [f"--timeout={timeout:.0f}s", *(["--force"] if force else [])]
     lines: list[str] = []
+    silent, over = threading.Event(), threading.Event()
     with subprocess.Popen(
         command,
         env=kube.environment(kubeconfig),
@@ -43,6 +48,8 @@ def drain(
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
+        watch = threading.Thread(target=_end_if_silent, args=(process, kubeconfig, node, silent, over), daemon=True)
+        watch.start()
         try:
             for line in process.stdout or ():
                 if line.strip():
@@ -51,8 +58,28 @@ def drain(
         except BaseException:
             process.terminate()
             raise
+        finally:
+            over.set()
+    if silent.is_set():
+        return False
     if process.returncode:
         raise KubesmithError(f"{node} cannot be drained: {reason(lines)}", fix=remedy(lines))
+    return True
+
+
+def _end_if_silent(
+    process: subprocess.Popen[str], kubeconfig: Path, node: str, silent: threading.Event, over: threading.Event
+) -> None:
+    """End a drain whose node is not Ready any more; what the API server does not answer says nothing of the node."""
+    while not over.wait(LOOK_EVERY):
+        try:
+            found = nodes(kubeconfig)
+        except KubesmithError:
+            continue
+        if not found.get(node, True) and not over.is_set():
+            silent.set()
+            process.terminate()
+            return
 
 
 def uncordon(kubeconfig: Path, node: str) -> None:

@@ -61,7 +61,7 @@ def remove(work: Job, names: Sequence[str], how: Draining) -> int:
     """
     names = list(dict.fromkeys(names))
     listed = [node.name for node in work.spec.machines() if node.name in names]
-    members = drain.nodes(work.kubeconfig)
+    members = _members(work)
     _known(work, names, [*listed, *members, *(machine.name for machine in machines.load(work.state))])
     text = _without(work, listed)
     _confirm(work, f"Remove {', '.join(names)} from cluster {work.spec.cluster.name}")
@@ -87,7 +87,7 @@ def replace(work: Job, name: str, how: Draining) -> int:
     """
     _known(work, [name], [node.name for node in work.spec.machines()])
     _endpoint_fits(work)
-    members = drain.nodes(work.kubeconfig)
+    members = _members(work)
     _needs(work, [name], {other: ready for other, ready in members.items() if other != name})
     choice = source.choose(bundle.wanted(work))
     _confirm(work, f"Replace {name} of cluster {work.spec.cluster.name}, with all that is on its disk")
@@ -195,6 +195,15 @@ def _confirm(work: Job, what: str) -> None:
         raise InputError("not done: not confirmed", fix="answer y, or give --yes")
 
 
+def _members(work: Job) -> dict[str, bool]:
+    """Return {node: whether it lives} of the cluster: Ready, and its machine runs as far as the provider knows.
+
+    A machine that lost its power a moment ago is called Ready by the cluster until it is missed.
+    """
+    off = {machine.name for machine in work.provider().status() if machine.state in ("stopped", "absent")}
+    return {name: ready and name not in off for name, ready in drain.nodes(work.kubeconfig).items()}
+
+
 def _planes(work: Job) -> list[str]:
     return [node.name for node in work.spec.machines() if node.role == "control-plane"]
 
@@ -243,14 +252,17 @@ def _leave(work: Job, names: Sequence[str], members: dict[str, bool], how: Drain
         for name in names:
             if name in alive:
                 progress.start(name, "draining")
-                drain.drain(
+                drained = drain.drain(
                     work.kubeconfig,
                     name,
                     timeout=how.timeout,
                     force=how.force,
                     tell=lambda line, name=name: progress.update(name, line),  # type: ignore[misc]
                 )
-            progress.done(name, "drained" if name in alive else "does not answer", changed=name in alive)
+                text = "drained" if drained else "stopped answering while it was drained"
+                progress.done(name, text, changed=True)
+            else:
+                progress.done(name, "does not answer", changed=False)
     result = _play(work, "remove", {"remove_nodes": list(names)})
     failures = [failure for failure in result.failures if not (failure.unreachable and failure.host in members)]
     if failures:
