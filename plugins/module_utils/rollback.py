@@ -200,12 +200,6 @@ def lower_etcd(folder: Path, timeout: int) -> list[str]:
     return [f"etcd goes back to {minor}"]
 
 
-def members() -> list[str]:
-    """Return the addresses of etcd's members; the manifest of the one that began knows of no other."""
-    said = must([*upgrade.ETCDCTL, f"--endpoints={upgrade.ETCD}", "member", "list", "--write-out=json"], timeout=60)
-    return sorted(url for member in json.loads(said)["members"] for url in member["peerURLs"])
-
-
 def restore_etcd(folder: Path, timeout: int) -> None:
     """Have this node's only member begin with the kept snapshot; CommandError where there are more members."""
     manifest = MANIFESTS / "etcd.yaml"

@@ -85,7 +85,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import kubeadm, node, rollback, upgrade
+from ansible_collections.kubesmith.cluster.plugins.module_utils import etcd, kubeadm, node, rollback, upgrade
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock, must
 
@@ -124,7 +124,7 @@ class Save:
             (new / "objects.json").write_text(json.dumps(rollback.objects(Api(server=upgrade.local_server()))))
             (new / "objects.json").chmod(0o600)
             if "etcd" in kubeadm.static_pods():
-                members = rollback.members()
+                members = [member.name for member in etcd.members()]  # the manifest of the first names only itself
                 (new / "members.json").write_text(json.dumps(members))
                 if self.wanted["snapshot"] or len(members) == 1:
                     self._snapshot(new / "etcd.db", version)
