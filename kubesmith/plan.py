@@ -80,12 +80,27 @@ def changes(results: Sequence[TaskResult], bundle: Parts) -> list[Change]:
 def notices(results: Sequence[TaskResult], adopted: str | None = None, bundle: Parts | None = None) -> list[Notice]:
     """Return what differs and stays; ``adopted`` is what the cluster file says of nodes that other hands set up."""
     text = "kubeadm's configuration differs from the running cluster's; up does not apply it"
-    return [*_foreign(results, adopted, bundle or Parts())] + [
+    return [*_foreign(results, adopted, bundle or Parts()), *_edited(results)] + [
         Notice(result.host, text, detail)
         for result in results
         if result.action.endswith(".kubeadm_init") and result.answer.get("found") == "complete"
         for detail in edits(result.answer).values()
     ]
+
+
+def _edited(results: Sequence[TaskResult]) -> Iterator[Notice]:
+    """Yield the files that kubeadm wrote and somebody edited since: - is what is there, + what kubeadm wrote."""
+    seen: set[tuple[str, str]] = set()
+    for result in results:
+        for row in result.answer.get("ansible_facts", {}).get("kubesmith", {}).get("edited", ()):
+            if (result.host, row["path"]) in seen:
+                continue
+            seen.add((result.host, row["path"]))
+            what = "is not as kubeadm wrote it" if row["before"] else "is gone, or empty"
+            after = ", then systemctl restart kubelet" if "kubelet" in row["path"] else ""
+            remedy = f"cp {row['copy']} {row['path']}{after}"
+            text = f"{row['path']} {what}, and up leaves it; to undo that, on the node: {remedy}"
+            yield Notice(result.host, text, lines(row["before"], row["after"]))
 
 
 def _foreign(results: Sequence[TaskResult], adopted: str | None, bundle: Parts) -> Iterator[Notice]:
@@ -220,6 +235,11 @@ def _objects(answer: Answer, _bundle: Parts) -> Words:
             yield CLUSTER, f"apply {name}", shown.get(name, ())
 
 
+def _permissions(answer: Answer, _bundle: Parts) -> Words:
+    for action in answer["actions"]:
+        yield FILE, f"correct {action}" if action.startswith("/") else action, ()
+
+
 def _nodes(answer: Answer, _bundle: Parts) -> Words:
     for action in answer["actions"]:
         yield CLUSTER, action, ()
@@ -236,6 +256,7 @@ EXPLAINED: dict[str, Callable[[Answer, Parts], Words]] = {
     "kubeconfig": _kubeconfig,
     "kube_apply": _objects,
     "kube_nodes": _nodes,
+    "node_permissions": _permissions,
 }
 
 

@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils import host, host_firewall, kubeadm, systemd
+from ansible_collections.kubesmith.cluster.plugins.module_utils import (
+    host,
+    host_firewall,
+    kubeadm,
+    systemd,
+    written,
+)
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import run
 
 VERSION_COMMANDS = {
@@ -36,6 +42,7 @@ def gather(versions: bool = False) -> dict[str, Any]:
         control_plane=kubeadm.control_plane(),
         firewall=Path(host_firewall.FILE).exists(),
     )
+    facts["edited"] = written.edited()
     facts["foreign"] = foreign() if facts["member"] == kubeadm.COMPLETE else {}
     if versions:
         facts["versions"] = {name: version(args) for name, args in VERSION_COMMANDS.items()}

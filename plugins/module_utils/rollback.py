@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, served, upgrade
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, served, upgrade, written
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, must, run
 
@@ -29,6 +29,7 @@ PATTERNS = (
     *("usr/local/lib/systemd/system/containerd.service", "etc/containerd/config.toml"),
     *("etc/kubernetes/manifests/*.yaml", "etc/kubernetes/kubeadm.yml"),
     *("var/lib/kubelet/config.yaml", "var/lib/kubelet/kubeadm-flags.env", "var/lib/kubelet/instance-config.yaml"),
+    f"{written.FOLDER}/*",
 )
 NOT_OURS = ("calico", "calico-ipam", "install")  # put there by a pod, which does so again
 UNITS = {

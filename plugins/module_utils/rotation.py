@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, renewal, served
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, renewal, served, written
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import MERGE, Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, must, run
 
@@ -113,7 +113,8 @@ def _signing(order: Sequence[str]) -> list[str]:
     path = str(SIGNING) if len(order) > 1 else f"{PKI}/ca.crt"
     changed = _write(SIGNING, certificate(order[0], "ca"), 0o644) if len(order) > 1 else []
     text = re.sub(r"(--cluster-signing-cert-file=)\S+", rf"\g<1>{path}", manifest)
-    changed += _write(MANAGER, text, files.mode_of(MANAGER) or 0o600)
+    with written.ours(str(MANAGER)):
+        changed += _write(MANAGER, text, files.mode_of(MANAGER) or 0o600)
     if len(order) == 1:
         files.remove(SIGNING)
     return changed

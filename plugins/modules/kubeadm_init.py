@@ -106,7 +106,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, restoring
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, restoring, written
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
@@ -272,6 +272,7 @@ def init(path: str, timeout: int, handle: int, *, restored: bool = False) -> Non
         raise CommandError(kubeadm.explain("kubeadm init failed", result))
     if kubeadm.control_plane() != kubeadm.COMPLETE:
         raise CommandError(kubeadm.explain("kubeadm init ended well, yet the control plane is not complete", result))
+    written.keep()
 
 
 if __name__ == "__main__":

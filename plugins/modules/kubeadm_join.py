@@ -113,7 +113,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, kubeadm, written
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result, lock, run
 
 CONFIG = "/run/kubesmith-join.json"
@@ -190,6 +190,7 @@ def join(wanted: Mapping[str, Any], handle: int) -> None:
         raise CommandError(explained("kubeadm join ended well, yet the control plane is not complete", result, wanted))
     if kubeadm.membership() != kubeadm.COMPLETE:
         raise CommandError(explained("kubeadm join ended well, yet the kubelet has no certificate", result, wanted))
+    written.keep()
 
 
 def explained(what: str, result: Result, wanted: Mapping[str, Any]) -> str:

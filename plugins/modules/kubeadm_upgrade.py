@@ -71,7 +71,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubesmith.cluster.plugins.module_utils import files, images, kubeadm, node, upgrade
+from ansible_collections.kubesmith.cluster.plugins.module_utils import files, images, kubeadm, node, upgrade, written
 from ansible_collections.kubesmith.cluster.plugins.module_utils.kube_api import MERGE, Api, ApiError
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, lock, must, run
 
@@ -170,6 +170,7 @@ def work(wanted: Mapping[str, Any], check_mode: bool, handle: int) -> list[str]:
 
 def execute(wanted: Mapping[str, Any], words: list[str], handle: int) -> None:
     """Run kubeadm; CommandError with its first error and the kubelet's journal when it fails."""
+    written.forget()
     files.put(CONFIG, json.dumps(configuration(wanted, has_patches(wanted["patches_folder"]))), 0o600)
     try:
         whole = [kubeadm.KUBEADM, *words, "--config", CONFIG]
@@ -178,6 +179,7 @@ def execute(wanted: Mapping[str, Any], words: list[str], handle: int) -> None:
         files.remove(CONFIG)
     if result.rc != 0:
         raise CommandError(kubeadm.explain(f"kubeadm {' '.join(words)} failed", result))
+    written.keep()
 
 
 def follow(wanted: Mapping[str, Any], check_mode: bool) -> list[str]:

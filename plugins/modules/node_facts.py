@@ -89,6 +89,13 @@ ansible_facts:
           description: Whether a firewall of ours is on the host, see M(kubesmith.cluster.host_firewall).
           type: bool
           returned: always
+        edited:
+          description: >-
+            The static pods' manifests and the kubelet's configuration that somebody edited after kubeadm had written
+            them for us, each with its path, the path of the copy of what was written, and both texts.
+          type: list
+          elements: dict
+          returned: always
         versions:
           description: Versions of the installed programs, empty where one is absent.
           type: dict

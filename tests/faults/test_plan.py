@@ -43,3 +43,22 @@ def test_a_finished_cluster_and_two_edits_by_hand(lab):
     code, screen = lab.up()
     assert code == 0, screen
     assert planned(lab) == {}
+
+
+SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+KUBELET = "/var/lib/kubelet/config.yaml"
+
+
+def test_edits_of_what_kubeadm_wrote_are_told_by_name_and_left(lab):
+    assert lab.json("plan")[1]["notices"] == []
+    lab.on("cp1", f"sed -i '/- kube-scheduler$/a\\    - --v=3' {SCHEDULER}")
+    lab.on("w1", f"echo '# mine' >>{KUBELET}; chmod 644 {KUBELET}")
+    code, answer = lab.json("plan")
+    told = {row["node"]: row for row in answer["notices"]}
+    assert (code, set(told)) == (0, {"cp1", "w1"})
+    assert told["cp1"]["text"].startswith(f"{SCHEDULER} is not as kubeadm wrote it, and up leaves it")
+    assert told["w1"]["detail"] == ["- # mine"]
+    assert [row["text"] for row in answer["changes"]] == [f"correct {KUBELET}: 0644 root:root → 0600 root:root"]
+    for node, row in told.items():
+        lab.on(node, row["text"].partition("on the node: ")[2].replace(", then ", " && "))
+    assert lab.json("plan")[1]["notices"] == []

@@ -56,11 +56,15 @@ class Hosts(Cluster):
         """Say what a provider that makes containers would: these plain hosts share this machine's kernel."""
         spec = read(self.file)
         plain, container = (
-            build(spec, [{"name": "other", "container": flag}], state="", bundle="").variables for flag in (False, True)
+            build(spec, [{"name": "other", "container": flag}], state="", bundle="") for flag in (False, True)
         )
-        differing = {name: value for name, value in container.items() if plain.get(name) != value}
-        (self.folder / "group_vars").mkdir()
-        (self.folder / "group_vars" / "all.yml").write_text(yaml.safe_dump(differing))
+        differing = {name: value for name, value in container.variables.items() if plain.variables.get(name) != value}
+        files = {"group_vars/all.yml": differing}
+        for node in ROLES:
+            files[f"host_vars/{node}.yml"] = {"containerd_host": container.hosts[node]["containerd_host"]}
+        for name, content in files.items():
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            (self.folder / name).write_text(yaml.safe_dump(content))
 
     def again(self, *words):
         """Start a host, and wait until it has booted."""

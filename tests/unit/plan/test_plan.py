@@ -176,6 +176,26 @@ def test_what_differs_and_is_not_applied_is_a_notice():
     assert (notice.node, notice.detail) == ("w1", ("- clusterName: a", "+ clusterName: b"))
 
 
+def test_what_somebody_edited_of_kubeadms_files_is_told_by_name_and_is_no_change():
+    path, copy = "/var/lib/kubelet/config.yaml", "/var/lib/kubesmith/written/var%lib%kubelet%config.yaml"
+    row = {"path": path, "copy": copy, "before": "maxPods: 9\n", "after": "maxPods: 110\n"}
+    gone = {"path": "/etc/kubernetes/manifests/etcd.yaml", "copy": "/c", "before": "", "after": "a\n"}
+    made = answer("node_facts", changed=False, ansible_facts={"kubesmith": {"edited": [row, gone]}})
+    assert changes([made, made], BUNDLE) == []
+    kubelet, etcd = notices([made, made])
+    assert (kubelet.node, kubelet.detail) == ("w1", ("- maxPods: 9", "+ maxPods: 110"))
+    assert kubelet.text == (
+        f"{path} is not as kubeadm wrote it, and up leaves it; to undo that, on the node: cp {copy} {path}, "
+        "then systemctl restart kubelet"
+    )
+    assert etcd.text.startswith("/etc/kubernetes/manifests/etcd.yaml is gone, or empty, and up leaves it")
+
+
+def test_modes_are_told_with_their_files():
+    action = "/etc/kubernetes/pki/ca.key: 0644 root:root → 0600 root:root"
+    assert told(answer("node_permissions", changed=True, actions=[action])) == [("file", f"correct {action}")]
+
+
 def test_lines_that_go_and_come():
     assert lines("a\nb\nc\n", "a\nB\nc\nd\n") == ("- b", "+ B", "+ d")
 
