@@ -766,14 +766,14 @@ def _renamed(data: dict[str, Any], path: Path, found: _Found) -> bool:
     *above, last = path
     if found.full or "auth" in above:  # a login's "password" is none of its settings, and must not be shown
         return False
-    near = difflib.get_close_matches(str(last)[:80], known_keys(tuple(above)), n=1, cutoff=NEAR)
+    meant = _nearest(str(last), known_keys(tuple(above)))
     parent: Any = data
     for part in above:
         parent = parent[part]
-    if not near or near[0] in parent:
+    if not meant or meant in parent:
         return False
-    found.written[(*above, near[0])] = found.as_written(path)
-    parent[near[0]] = parent.pop(last)
+    found.written[(*above, meant)] = found.as_written(path)
+    parent[meant] = parent.pop(last)
     return True
 
 
@@ -874,9 +874,33 @@ def _rewritten(kind: str, seen: Any, path: Path) -> str:
     return f"settings here are {', '.join(sorted(known))}" if known else ""
 
 
+# What a setting is called elsewhere: by kubeadm, by kubespray, by other installers. Compared in small letters.
+ELSEWHERE = {
+    "pods": "pod_cidr pod_subnet podsubnet podcidr pod_network_cidr cluster_cidr kube_pods_subnet",
+    "services": "service_cidr service_subnet servicesubnet servicecidr service_cluster_ip_range kube_service_addresses",
+    "dns_domain": "dnsdomain cluster_domain",
+    "calico": "cni plugin kube_network_plugin",
+    "kubernetes": "version kubernetes_version kube_version",
+    "address": "ip ansible_host internal_ip",
+    "user": "ssh_user username ansible_user",
+    "key": "ssh_key private_key ansible_ssh_private_key_file",
+    "port": "ssh_port ansible_port",
+    "vip": "endpoint control_plane_endpoint virtual_ip",
+}
+SYNONYMS = {other: name for name, others in ELSEWHERE.items() for other in others.split()}
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    """Return which of ``known`` is meant by ``word``, misspelt or called as elsewhere; "" if none is."""
+    meant = SYNONYMS.get(word.lower(), "")
+    if meant in known:
+        return meant
+    return next(iter(difflib.get_close_matches(word[:80], known, n=1, cutoff=NEAR)), "")
+
+
 def _close(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word[:80], known, n=1, cutoff=NEAR)
-    return f"did you mean {near[0]}?" if near else ""
+    near = _nearest(word, known)
+    return f"did you mean {near}?" if near else ""
 
 
 def _suggestion(path: Path) -> str:

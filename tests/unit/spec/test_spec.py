@@ -671,3 +671,22 @@ def test_backups_have_defaults_and_take_all_that_they_need() -> None:
         f"backup: {{keep: 3, recipients: [{AGE}], targets: [{{url: 's3://abc/x'}}, {{url: 'ssh://u@[::1]:22/~/x'}}]}}\n"
     )
     assert [target.url for target in check(LAB + text).backup.targets] == ["s3://abc/x", "ssh://u@[::1]:22/~/x"]
+
+
+def test_a_setting_called_as_elsewhere_is_answered_with_its_name_here() -> None:
+    text = """\
+cluster: {name: shop, version: 1.37.2}
+provider: ssh
+network: {pod_cidr: 10.96.0.0/14, serviceSubnet: 10.96.0.0/12}
+nodes:
+  - {name: cp1, ip: 192.168.7.30, role: control-plane}
+  - {name: w1, address: 192.168.7.31}
+"""
+    assert sentences(text) == [
+        "f:1:23: cluster.version: is not a known setting; did you mean kubernetes?",
+        "f:3:11: network.pod_cidr: is not a known setting; did you mean pods?",
+        "f:3:35: network.serviceSubnet: 10.96.0.0/12 overlaps network.pods 10.96.0.0/14; "
+        "choose ranges that share no address",
+        "f:3:35: network.serviceSubnet: is not a known setting; did you mean services?",
+        "f:5:17: nodes[0].ip: is not a known setting; did you mean address?",
+    ]
