@@ -37,6 +37,15 @@ def look(job: Job) -> Running | None:
     return Running(version, kubelets)
 
 
+def refuse_without_workers(job: Job) -> None:
+    """Raise InputError for a cluster file without a worker: pods would have no place, and the playbook takes none."""
+    if job.listed is None and not any(node.role == "worker" for node in job.spec.machines()):
+        raise InputError(
+            f"{job.file}: there is no worker, and a cluster has one at least",
+            fix="workers: 1, or a node with role: worker",
+        )
+
+
 def refuse_other_version(job: Job) -> None:
     """Raise InputError if the cluster runs another Kubernetes than its file asks for: that is an upgrade's business."""
     found = look(job)

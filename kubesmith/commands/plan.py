@@ -18,7 +18,7 @@ from kubesmith.commands import bundle as bundles
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
 from kubesmith.providers.existing import ExistingProvider
-from kubesmith.running import refuse_other_version
+from kubesmith.running import refuse_other_version, refuse_without_workers
 from kubesmith.ui import Ui
 
 Words = tuple[str, str, tuple[str, ...]]
@@ -33,6 +33,7 @@ def run(job: Job, *, exit_code: bool = False) -> int:
 
     InputError names each machine of provider ssh that does not let us in, and a bundle's file that is not there.
     """
+    refuse_without_workers(job)
     refuse_other_version(job)
     provider = job.provider()
     if isinstance(provider, ExistingProvider):

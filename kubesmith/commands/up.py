@@ -14,7 +14,7 @@ from kubesmith.errors import InputError
 from kubesmith.job import Job
 from kubesmith.phases import CONVERGE, PHASES, tags
 from kubesmith.providers.podman.node_image import NodeImage
-from kubesmith.running import refuse_other_version
+from kubesmith.running import refuse_other_version, refuse_without_workers
 from kubesmith.verify import run as verify
 
 
@@ -41,6 +41,7 @@ def run(
     if "nodes" not in phases:
         _made(job, phases)
     if phases & set(CONVERGE):
+        refuse_without_workers(job)
         refuse_other_version(job)
     logins.check(job.spec)
     choice = source.choose(bundle.wanted(job)) if "bundle" in phases else None

@@ -56,6 +56,8 @@ TROUBLES: tuple[tuple[str, str, str], ...] = (
         "look whether it runs, and whether this works: {ssh}",
     ),
 )
+#: What the ssh behind a jump host says when that one has given up; what it gave up for stands before.
+BEHIND_JUMP = re.compile(r"(?P<first>(?:.*\n)*)(?:kex_exchange_identification: |Connection closed by UNKNOWN)")
 Result = TypeVar("Result")
 DENIED = TROUBLES[2][1]
 NEEDS_PASSWORD = re.compile(r"password is required|a terminal is required|no tty present|no password was provided")
@@ -113,10 +115,19 @@ class Way:
             "forget": self._forget(),
             "ssh": shlex.join(["ssh", *self._where()]),
         }
+        if (jump := self._jump()) and (found := BEHIND_JUMP.search(said)):
+            first = found["first"].strip().splitlines()
+            words = first[-1] if first else "it closes the connection"
+            return Answer(self.name, f"the bastion {jump} does not lead to it: {words}", f"try it: {facts['ssh']}")
         for pattern, meaning, fix in TROUBLES:
             if re.search(pattern, said):
                 return Answer(self.name, meaning.format(**facts), fix.format(**facts), meaning == DENIED)
         return Answer(self.name, f"ssh failed: {_last(said)}", facts["ssh"])
+
+    def _jump(self) -> str:
+        """Return the jump hosts on the way, an empty string for none."""
+        words = shlex.split(str(self.variables.get("ansible_ssh_common_args", "")))
+        return words[words.index("-J") + 1] if "-J" in words[:-1] else ""
 
     def _forget(self) -> str:
         """Return the command that takes the host's key out of the file that is looked at."""

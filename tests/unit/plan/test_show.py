@@ -97,26 +97,38 @@ def test_the_order_is_the_cluster_files_whichever_node_answered_first():
     assert [row.text for row in plan.in_order(rows, job)][:3] == ["z", "b", "a"]
 
 
-def refused(text, tmp_path, monkeypatch, capsys):
+def refused(text, tmp_path, monkeypatch, capsys, verb="plan"):
     monkeypatch.setenv("KUBESMITH_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("KUBESMITH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KUBESMITH_BUNDLE", raising=False)
     file = tmp_path / "cluster.yml"
     file.write_text(text)
-    code = cli.main(["-i", str(file), "plan"])
+    code = cli.main(["-i", str(file), verb])
     return code, capsys.readouterr().err
 
 
+HOST = "{name: cp1, role: control-plane, address: 192.0.2.1, host: localhost, port: 1}"
+
+
 def test_a_machine_that_does_not_answer_is_named_and_nothing_is_planned(tmp_path, monkeypatch, capsys):
-    text = (
-        "cluster: {name: a}\nnodes: [{name: cp1, role: control-plane, address: 192.0.2.1, host: localhost, port: 1}]\n"
-    )
+    worker = "{name: w1, address: 192.0.2.2, host: localhost, port: 1}"
+    text = f"cluster: {{name: a}}\nnodes: [{HOST}, {worker}]\n"
     code, said = refused(text, tmp_path, monkeypatch, capsys)
     assert code == 2
-    assert "cp1: it does not answer: ssh: connect to host localhost port 1: Connection refused" in said
+    for name in ("cp1", "w1"):
+        assert f"{name}: it does not answer: ssh: connect to host localhost port 1: Connection refused" in said
 
 
 def test_a_bundles_file_that_is_not_there_is_told(tmp_path, monkeypatch, capsys):
-    text = "cluster: {name: a}\nprovider: podman\nbundle: {source: file, file: absent.tar.zst}\n"
+    text = "cluster: {name: a}\nprovider: podman\nworkers: 1\nbundle: {source: file, file: absent.tar.zst}\n"
     code, said = refused(text, tmp_path, monkeypatch, capsys)
     assert (code, said.splitlines()[0]) == (2, f"bundle.file: there is no file {tmp_path / 'absent.tar.zst'}")
+
+
+@pytest.mark.parametrize("verb", ["plan", "up"])
+def test_a_cluster_without_a_worker_is_refused_before_a_machine_is_asked(verb, tmp_path, monkeypatch, capsys):
+    code, said = refused(f"cluster: {{name: a}}\nnodes: [{HOST}]\n", tmp_path, monkeypatch, capsys, verb)
+    assert (code, said.splitlines()[0]) == (
+        2,
+        f"{tmp_path / 'cluster.yml'}: there is no worker, and a cluster has one at least",
+    )

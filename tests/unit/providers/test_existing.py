@@ -37,7 +37,18 @@ def way(sockets: str = "") -> Way:
         ("admin@10.9.0.2: Permission denied (publickey,password).\n", "does not let admin in", True),
         ("ssh: connect to host 10.9.0.2 port 2222: No route to host\n", "does not answer", False),
         ("ssh: connect to host 10.9.0.2 port 2222: Connection timed out\n", "does not answer", False),
-        ("kex_exchange_identification: Connection closed by remote host\n", "does not answer", False),
+        (
+            "ssh: connect to host gate port 22: Connection refused\n"
+            "kex_exchange_identification: Connection closed by remote host\n",
+            "the bastion me@gate does not lead to it: ssh: connect to host gate port 22: Connection refused",
+            False,
+        ),
+        (
+            "me@gate: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535\n",
+            "the bastion me@gate does not lead to it: me@gate: Permission denied (publickey).",
+            False,
+        ),
+        ("kex_exchange_identification: Connection closed by remote host\n", "it closes the connection", False),
     ],
 )
 def test_what_ssh_says_is_told_in_one_sentence(said: str, problem: str, password: bool) -> None:
