@@ -14,18 +14,19 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from kubesmith import __version__, bootstrap, completion, job, manual, paths
-from kubesmith.controllers import engines
-from kubesmith.controllers.engines import Engine
 from kubesmith.errors import InputError, KubesmithError
 from kubesmith.phases import chosen
 from kubesmith.tour.texts import LANGUAGES
 from kubesmith.ui import Ui
+
+if TYPE_CHECKING:
+    from kubesmith.controllers.engines import Engine
 
 PASSED_ON = {"kubectl", "ssh"}  # verbs whose further words belong to another program
 #: Options that may stand before, or without, a verb.
@@ -557,6 +558,8 @@ def _engine(given: argparse.Namespace) -> Engine | None:
         return None
     if given.check:
         raise InputError("--controllers says nothing to --check, which changes nothing", fix="leave it out")
+    from kubesmith.controllers import engines  # noqa: PLC0415 - as in dispatch: it loads ansible-runner
+
     return engines.named(given.controllers, given.tls or engines.tls_folder())
 
 

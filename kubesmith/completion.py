@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import shtab
-
 from kubesmith import milestones, paths
 from kubesmith.phases import GROUPS, PHASES
 
@@ -25,14 +23,22 @@ TOURS = (
 )
 
 
+FILES: dict[
+    str, str
+] = {}  # shtab's own way to complete paths; filled when a script is made, as shtab takes time to load
+
+
 def of(action: argparse.Action, kind: str) -> None:
     """Have the values of ``action`` completed: files, inventories, nodes, phases or milestones."""
     words = dict.fromkeys(("bash", "zsh"), f"_kubesmith_{kind}") | {"fish": f"(_kubesmith_{kind})"}
-    action.complete = shtab.FILE if kind == "files" else words  # type: ignore[attr-defined]
+    action.complete = FILES if kind == "files" else words  # type: ignore[attr-defined]
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """Return the completion for ``shell``, to be evaluated or sourced by it."""
+    import shtab  # noqa: PLC0415
+
+    FILES.update(shtab.FILE)
     made: str = shtab.complete(parser, shell, preamble=_functions())  # type: ignore[arg-type] # a str for all shells, or one for each
     if shell == "bash":
         return made + f" {' '.join(COMMANDS)}\n"

@@ -10,9 +10,6 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.spec import Spec
 
 from kubesmith.providers.base import Provider, Wanted
 from kubesmith.providers.existing import ExistingProvider
-from kubesmith.providers.podman import PodmanProvider
-from kubesmith.providers.vagrant import VagrantProvider
-from kubesmith.providers.vagrant.design import hypervisors
 
 
 def make(
@@ -22,7 +19,10 @@ def make(
 
     ``inventory`` is the cluster file that ``spec`` was read from.
     """
+    # Here and not above: a cluster file with mistakes is told before anything that takes time is loaded.
     if spec.provider == "podman":
+        from kubesmith.providers.podman import PodmanProvider  # noqa: PLC0415
+
         cidr = spec.network.nodes
         return PodmanProvider(
             spec.cluster.name,
@@ -36,11 +36,16 @@ def make(
         )
     if spec.provider == "ssh":
         return ExistingProvider(spec)
+    from kubesmith.providers.vagrant import VagrantProvider  # noqa: PLC0415
+
     return VagrantProvider(spec, inventory, wanted, bundle)
 
 
 def packages(spec: Spec) -> tuple[str, ...]:
     """Return the purposes, as kubesmith.packages knows them, that making the machines of ``spec`` needs."""
-    if spec.provider == "vagrant" and "virtualbox" in (spec.vagrant.hypervisor, *hypervisors()[:1]):
-        return ("vagrant",)
+    if spec.provider == "vagrant":
+        from kubesmith.providers.vagrant.design import hypervisors  # noqa: PLC0415
+
+        if "virtualbox" in (spec.vagrant.hypervisor, *hypervisors()[:1]):
+            return ("vagrant",)
     return {"podman": ("podman",), "vagrant": ("libvirt",), "ssh": ("ssh",)}[spec.provider]

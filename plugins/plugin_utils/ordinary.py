@@ -18,7 +18,6 @@ from pathlib import Path as File
 from typing import Any
 
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils import load, spec
 from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import Path, Problem, SpecError, dotted, shown
 
@@ -335,6 +334,9 @@ def _unknown_names(own: Mapping[str, Any], known: set[str]) -> Iterator[Problem]
 
 def _refused(own: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what Ansible's own check of a role's arguments would say, before any node is touched."""
+    # Here and not above: whoever only asks what kind of file one is does not wait for Ansible to load.
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # noqa: PLC0415
+
     for role in ROLES:
         accepted = {name: _optional(option) for name, option in options(role).items()}
         given = {name: own[name] for name in accepted if name in own and not _later(own[name])}

@@ -34,6 +34,7 @@ from ansible_collections.kubesmith.cluster.plugins.plugin_utils.problems import 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 VERSIONS = ("1.36.3", "1.37.2")  # Kubernetes versions that the bundle's recipes build, oldest first
+IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(?=[0-9])|(?![0-9.]))){4}"
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 HOST = re.compile(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
 NUMBERS = re.compile(
@@ -61,6 +62,17 @@ TAKEN_NAMES = {
 }
 
 
+@dataclass(frozen=True)
+class _Matching(AfterValidator):
+    """A validator by a regular expression, which the JSON Schema carries too: an editor shows the same mistakes."""
+
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> Any:
+        """Return the schema with the expression and the length in it."""
+        return handler(core) | self.keywords
+
+
 def _matching(pattern: re.Pattern[str], rule: str, longest: int = 253) -> AfterValidator:
     def check(value: str) -> str:
         if len(value) > longest:
@@ -69,7 +81,7 @@ def _matching(pattern: re.Pattern[str], rule: str, longest: int = 253) -> AfterV
             raise ValueError(rule)
         return value
 
-    return AfterValidator(check)
+    return _Matching(check, {"pattern": f"^({pattern.pattern})$", "maxLength": longest})
 
 
 def _address(value: str) -> str:
@@ -194,9 +206,11 @@ Endpoint = Annotated[
     _matching(HOST, "is not a host name or address: it has no https:// and no port, which is 6443"),
     AfterValidator(_host),
 ]
-Address = Annotated[str, AfterValidator(_address)]
-NetworkCidr = Annotated[str, AfterValidator(_network)]
-Address6 = Annotated[str, AfterValidator(_address6)]
+Address = Annotated[str, AfterValidator(_address), WithJsonSchema({"type": "string", "pattern": f"^{IPV4}$"})]
+NetworkCidr = Annotated[
+    str, AfterValidator(_network), WithJsonSchema({"type": "string", "pattern": f"^{IPV4}/[0-9]{{1,2}}$"})
+]
+Address6 = Annotated[str, AfterValidator(_address6), WithJsonSchema({"type": "string", "format": "ipv6"})]
 NetworkPair = Annotated[
     str,
     BeforeValidator(_joined),
@@ -670,9 +684,22 @@ class Spec(Part):
         return (*named, *(Node(name=worker.format(i + 1)) for i in range(self.workers or 0)))
 
 
+def _with_names(part: Any) -> Any:
+    """Return a schema whose mappings refuse a name that does not match, which pydantic would leave unjudged."""
+    if isinstance(part, list):
+        return [_with_names(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    part = {key: _with_names(value) for key, value in part.items()}
+    if named := part.pop("patternProperties", None):
+        ((pattern, value),) = named.items()
+        part |= {"additionalProperties": value, "propertyNames": {"pattern": pattern}}
+    return part
+
+
 def schema() -> dict[str, Any]:
     """Return the cluster file's JSON Schema (draft 2020-12), for editors."""
-    made = Spec.model_json_schema()
+    made = _with_names(Spec.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "kubesmith cluster file"}
 
 

@@ -47,6 +47,13 @@ def test_what_we_read_an_editor_takes_too(text: str) -> None:
         ("cluster: {name: a}\nworkers: many\n", ["workers"]),
         ("cluster: {name: a}\nnodes: [{name: c, port: 70000}]\n", ["nodes", 0, "port"]),
         ("cluster: {name: a}\nnetwork: {calico: {mtu: big}}\n", ["network", "calico", "mtu"]),
+        ("cluster: {name: A_}\n", ["cluster", "name"]),
+        ("cluster: {name: a}\nnodes: [{name: c, address: 10.0.0.300}]\n", ["nodes", 0, "address"]),
+        ("cluster: {name: a}\nnodes: [{name: c, address: 10.0.0}]\n", ["nodes", 0, "address"]),
+        ("cluster: {name: a}\nnetwork: {nodes: 10.0.0.0}\n", ["network", "nodes"]),
+        ("cluster: {name: a}\naccess: {user: A B}\n", ["access", "user"]),
+        ("cluster: {name: a}\ngroups: {GPU: {}}\n", ["groups"]),
+        ("cluster: {name: a}\ngroups: {gpu: {taints: [a]}}\n", ["groups", "gpu", "taints", 0]),
     ],
 )
 def test_an_editor_underlines_what_we_refuse(text: str, where: list[str | int]) -> None:
