@@ -8,6 +8,7 @@ import difflib
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -588,12 +589,27 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NOT_OURS:
-            console.print(Text(f"{error.filename or 'a file'}: {error.strerror}", "red"), soft_wrap=True)
-            return 1
-        console.print(Text(f"a bug of ours: {type(error).__name__}: {error}", "red"), soft_wrap=True)
-        console.print(f"→ please report it with {_bug_log(traceback.format_exc())}", soft_wrap=True)
-        return EXIT_BUG
+        return _unexpected(error, console)
+
+
+def _unexpected(error: Exception, console: Console) -> int:
+    """Tell of what no part of ours has put into words, the machine's fault or a bug; return the exit code."""
+    if isinstance(error, OSError) and error.errno in NOT_OURS:
+        console.print(Text(f"{error.filename or 'a file'}: {error.strerror}", "red"), soft_wrap=True)
+        return 1
+    if program := _missing_program(error):
+        console.print(Text(f"{program} is not installed, or not in PATH", "red"), soft_wrap=True)
+        console.print("→ install it; up tells which packages it needs, and with --yes installs them", soft_wrap=True)
+        return InputError.exit_code
+    console.print(Text(f"a bug of ours: {type(error).__name__}: {error}", "red"), soft_wrap=True)
+    console.print(f"→ please report it with {_bug_log(traceback.format_exc())}", soft_wrap=True)
+    return EXIT_BUG
+
+
+def _missing_program(error: Exception) -> str:
+    """Return the name of the program that could not be started as this machine has none of that name, else ""."""
+    name = str(error.filename or "") if isinstance(error, FileNotFoundError) else ""
+    return "" if not name or "/" in name or shutil.which(name) else name
 
 
 def _end_as_by_interrupt() -> None:

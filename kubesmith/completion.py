@@ -23,9 +23,8 @@ TOURS = (
 )
 
 
-FILES: dict[
-    str, str
-] = {}  # shtab's own way to complete paths; filled when a script is made, as shtab takes time to load
+#: shtab's own way to complete paths; filled when a script is made, as shtab takes time to load.
+FILES: dict[str, Any] = {}
 
 
 def of(action: argparse.Action, kind: str) -> None:

@@ -129,6 +129,8 @@ class PodmanProvider:
 
     def status(self) -> Sequence[MachineStatus]:
         """Return the state of every wanted node, and of any other that belongs to this cluster."""
+        if not shutil.which("podman"):  # `up` installs it, and until then nothing is made
+            return [_status(node.name, None) for node in self.wanted]
         found = {c.node: c for c in self.lab.containers()}
         names = list(dict.fromkeys([*(w.name for w in self.wanted), *found]))
         return [_status(name, found.get(name)) for name in names]

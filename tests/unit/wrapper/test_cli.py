@@ -282,3 +282,23 @@ def test_a_stop_from_outside_ends_a_run_as_an_interrupt_does(tmp_path: Path) -> 
         run.terminate()
         assert run.wait(30) == 130
         assert run.stderr.read() == "interrupted; the same command goes on from here\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "said"),
+    [
+        ("status", 1, "the API server does not answer"),
+        ("plan", 0, ""),
+        ("destroy -y", 2, "podman is not installed, or not in PATH"),
+    ],
+)
+def test_a_machine_without_podman_has_no_nodes_and_that_is_no_bug(
+    verb: str, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("KUBESMITH_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("KUBESMITH_CACHE", str(tmp_path / "cache"))
+    assert cli.main(verb.split()) == code
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+    assert "bug" not in told.err
