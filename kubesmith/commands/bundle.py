@@ -153,7 +153,9 @@ def _row(bundle: Bundle, component: Component) -> dict[str, str | int]:
     elif source["type"] == "gomod":
         origin = f"{source['module']} {source['version']}"
     else:
-        origin = f"Debian {source['suite']}, {len(source['packages'])} packages"
+        # A component of programs alone lists no packages of its own: those of its image's layers are the base's.
+        count = len(source.get("packages", ()))
+        origin = f"Debian {source['suite']}" + (f", {count} packages" if count else "")
     blobs = {digest for image in component.images for digest in image.blobs}
     size = sum(file.size for file in component.files) + sum(map(bundle.blob_size, blobs))
     return {

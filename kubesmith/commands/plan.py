@@ -13,8 +13,9 @@ from rich.text import Text
 
 from kubesmith import adopt, execute, report
 from kubesmith.backups import make
-from kubesmith.bundle import source
+from kubesmith.bundle import load, source
 from kubesmith.commands import bundle as bundles
+from kubesmith.errors import KubesmithError
 from kubesmith.job import Job
 from kubesmith.plan import CONTROLLER, MACHINE, Change, Estimate, Notice, changes, estimate, notices, parts
 from kubesmith.providers.existing import ExistingProvider
@@ -104,10 +105,11 @@ def _bundle_wanted(job: Job) -> str:
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
-    """Return the bundle's description, nothing where there is none."""
+    """Return the bundle's description, nothing where there is none that can be used."""
     try:
+        load(folder)
         made: dict[str, Any] = json.loads((folder / "bundle.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, KubesmithError):
         return {}
     return made
 

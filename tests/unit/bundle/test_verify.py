@@ -147,3 +147,11 @@ def test_the_command_list_shows_names_versions_and_sizes(tiny, capsys):
 def test_an_unknown_action_is_refused(tiny):
     with pytest.raises(InputError, match="bundle burn"):
         run("burn", path=tiny, as_json=False)
+
+
+def test_a_component_of_debian_without_packages_of_its_own_is_listed(tiny, capsys):
+    data = json.loads((tiny / "bundle.json").read_text())
+    data["components"][0]["source"] = {"type": "debian", "suite": "bookworm"}  # as the balancer's is
+    (tiny / "bundle.json").write_text(json.dumps(data))
+    assert run("list", path=tiny, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["components"][0]["from"] == "Debian bookworm"

@@ -132,3 +132,9 @@ def test_a_cluster_without_a_worker_is_refused_before_a_machine_is_asked(verb, t
         2,
         f"{tmp_path / 'cluster.yml'}: there is no worker, and a cluster has one at least",
     )
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"components": 5}', '{"components": [{"name": "x"}]}'])
+def test_a_bundle_that_is_damaged_is_as_none(text, tmp_path, monkeypatch):
+    (tmp_path / "bundle.json").write_text(text)
+    assert plan._bundle(tmp_path) == {}
