@@ -103,6 +103,8 @@ def chosen(job: Job, name: str | None) -> Sequence[store.Backup]:
 def verify(job: Job, name: str | None, identity: Path | None) -> int:
     """Open and check backups; 2 if one that was named is refused, 1 if one of all is."""
     place = identity or key.file(job.spec.cluster.name)
+    if not name:
+        chosen(job, None)  # without a backup nobody misses a key
     key.load(place)
     rows = []
     for backup in chosen(job, name):

@@ -63,7 +63,7 @@ class Records:
         if name not in known:
             raise InputError(
                 f"there is no snapshot {name[:80]!r} of this cluster",
-                fix=f"there are: {', '.join(known)}" if known else f"python3 runner.py snapshot save {name[:32]}",
+                fix=f"there are: {', '.join(known)}" if known else "it has none; one is made by: snapshot save clean",
             )
         return known[name]
 

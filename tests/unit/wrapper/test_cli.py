@@ -302,3 +302,12 @@ def test_a_machine_without_podman_has_no_nodes_and_that_is_no_bug(
     told = capsys.readouterr()
     assert said in told.out + told.err
     assert "bug" not in told.err
+
+
+def test_without_a_backup_no_key_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("XDG_DATA_HOME", "KUBESMITH_STATE", "KUBESMITH_BACKUPS", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert cli.main(["backup", "verify"]) == 2
+    assert "there is no backup of cluster lab" in capsys.readouterr().err
