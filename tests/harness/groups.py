@@ -117,18 +117,24 @@ def controllers(_folder: Path) -> Iterator[Step]:
     yield Step("tests/controllers", (*_python("pytest"), "-rs", "tests/controllers"), count=pytest_counts)
 
 
-def molecule(_folder: Path) -> Iterator[Step]:
-    """Yield the scenarios: real nodes on this machine, built, tested and removed by each."""
+def molecule(folder: Path) -> Iterator[Step]:
+    """Yield the scenarios: real nodes on this machine, built, tested and removed by each.
+
+    What the converge and the idempotence of ``default`` were made of is then held against the budgets.
+    """
     missing = _no_nodes()
     build = (sys.executable, "runner.py", "bundle", "build", "--yes")
     yield Step("bundle", build, skip=missing, limit=COLD, vital=True)
+    rows = folder / "rows"
     environment = {"MOLECULE_GLOB": "molecule/*/molecule.yml", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
+    environment["KUBESMITH_TASK_ROWS"] = str(rows)
     config = ("--base-config", ".config/molecule/config.yml")
     for scenario in sorted((CHECKOUT / "molecule").glob("*/molecule.yml"), key=_small_first):
         name = scenario.parent.name
         test = (*_python("molecule"), *config, "test", "-s", name)
         destroy = (sys.executable, "runner.py", "destroy", "--yes", f"--inventory=molecule/{name}/cluster.yml")
         yield Step(name, test, environment, skip=missing, tidy=destroy)
+    yield Step("budgets of default", (sys.executable, "tests/harness/budgets.py", str(rows)), skip=missing)
 
 
 def faults(_folder: Path) -> Iterator[Step]:
