@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class CallbackModule(CallbackBase):
             "task": task.name,
             "status": status,
             "changed": changed,
-            "start": datetime.fromtimestamp(start, timezone.utc).isoformat(),
+            "start": datetime.fromtimestamp(start, UTC).isoformat(),
             "seconds": now - start,
         }
         with (self.folder / "tasks.jsonl").open("a") as log:
