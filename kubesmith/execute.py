@@ -22,6 +22,7 @@ from kubesmith.errors import KubesmithError
 from kubesmith.ui import PhaseTime, Ui
 
 KEPT_RUNS = 10
+POLL = 0.01  # seconds; at Ansible's own 0.001 a play of strategy free that waits takes half a processor from the nodes
 ENDING = 10.0  # seconds that Ansible gets to end its workers when it is interrupted
 #: A machine that vanished is noticed after half a minute, not after the quarter of an hour that TCP takes.
 SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=300s -o ServerAliveInterval=5 -o ServerAliveCountMax=6"
@@ -204,7 +205,8 @@ def _failure(host: str, data: Mapping[str, Any], result: Mapping[str, Any], *, u
 def environment(state: Path, verbosity: int = 0) -> dict[str, str]:
     """Return the settings of every Ansible run that the wrapper starts, whatever the current folder holds."""
     temporary = paths.make_private(state / "tmp")
-    (temporary / "ansible.cfg").touch()  # empty, and named so that no other one is found
+    # Named, so that no other one is found; this setting has no variable of the environment.
+    (temporary / "ansible.cfg").write_text(f"[defaults]\ninternal_poll_interval = {POLL}\n")
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/bin:/bin")]),
         "ANSIBLE_CONFIG": str(temporary / "ansible.cfg"),
