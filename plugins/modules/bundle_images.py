@@ -33,9 +33,9 @@ options:
     type: path
     default: /var/lib/kubesmith/incoming
   timeout:
-    description: Seconds that the import may take.
+    description: Seconds that the import may take. A machine that is emulated in software needs a quarter of an hour.
     type: int
-    default: 900
+    default: 1500
   rows:
     description: Set by the action plugin, the images' rows of the bundle.
     type: list
@@ -119,6 +119,9 @@ def present(check_mode: bool) -> tuple[dict[str, str], set[str]]:
     raise CommandError(f"containerd does not answer: {listing.said}\nIts journal ends with:\n{journal('containerd')}")
 
 
+LATE = 124  # what timeout(1) returns when it had to end a command
+
+
 def import_archive(
     rows: Sequence[images.Row],
     descriptors: Mapping[str, images.Row],
@@ -144,6 +147,11 @@ def import_archive(
         finally:
             os.close(writer)
             code = process.wait()
+        if code == LATE:
+            raise CommandError(
+                f"ctr images import: no end within {timeout} s, which is the option timeout; images that are whole stay, "
+                "and the next run goes on with the rest. Is the disk slow, or the machine busy with something else?"
+            )
         if code != 0 or broken:
             said.seek(0)
             raise CommandError(f"ctr images import: {said.read().strip()[-2000:] or broken or f'return code {code}'}")
@@ -207,7 +215,7 @@ def main() -> None:
             "images": {"type": "list", "elements": "str", "required": True},
             "root": {"type": "path", "default": bundle.ROOT},
             "incoming": {"type": "path", "default": bundle.INCOMING},
-            "timeout": {"type": "int", "default": 900},
+            "timeout": {"type": "int", "default": 1500},
             "rows": {"type": "list", "elements": "dict"},
             "descriptors": {"type": "dict"},
             "arch": {"type": "str"},

@@ -9,6 +9,7 @@ from ansible_collections.kubesmith.cluster.plugins.action import kubeconfig
 from ansible_collections.kubesmith.cluster.plugins.module_utils import node
 from ansible_collections.kubesmith.cluster.plugins.module_utils.process import CommandError, Result
 from ansible_collections.kubesmith.cluster.plugins.modules import (
+    bundle_images,
     files,
     host_prepare,
     kube_nodes,
@@ -220,3 +221,12 @@ def test_gathering_changes_nothing_and_works_on_a_bare_host():
     assert facts["member"] in ("absent", "partial", "complete")
     assert set(facts["versions"]) == {"containerd", "runc", "kubelet", "kubeadm"}
     assert facts["cpus"] > 0
+
+
+def test_an_import_that_takes_too_long_says_so(monkeypatch, tmp_path):
+    slow = tmp_path / "ctr"
+    slow.write_text("#!/bin/sh\ncat >/dev/null; exec sleep 30\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(bundle_images, "CTR", str(slow))
+    with (tmp_path / "lock").open("w") as lock, pytest.raises(CommandError, match="no end within 1 s, .* the next run"):
+        bundle_images.import_archive([], {}, {}, 1, lock.fileno())
