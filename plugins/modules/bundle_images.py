@@ -149,8 +149,8 @@ def import_archive(
             code = process.wait()
         if code == LATE:
             raise CommandError(
-                f"ctr images import: no end within {timeout} s, which is the option timeout; images that are whole stay, "
-                "and the next run goes on with the rest. Is the disk slow, or the machine busy with something else?"
+                f"ctr images import: no end within {timeout} s, which is the option timeout; images that are whole "
+                "stay, and the next run goes on with the rest. Is the disk slow, or the machine busy with something else?"
             )
         if code != 0 or broken:
             said.seek(0)

@@ -228,5 +228,5 @@ def test_an_import_that_takes_too_long_says_so(monkeypatch, tmp_path):
     slow.write_text("#!/bin/sh\ncat >/dev/null; exec sleep 30\n")
     slow.chmod(0o755)
     monkeypatch.setattr(bundle_images, "CTR", str(slow))
-    with (tmp_path / "lock").open("w") as lock, pytest.raises(CommandError, match="no end within 1 s, .* the next run"):
+    with (tmp_path / "lock").open("w") as lock, pytest.raises(CommandError, match="no end within 1 s,"):
         bundle_images.import_archive([], {}, {}, 1, lock.fileno())
