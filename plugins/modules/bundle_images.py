@@ -150,7 +150,7 @@ def import_archive(
         if code == LATE:
             raise CommandError(
                 f"ctr images import: no end within {timeout} s, which is the option timeout; images that are whole "
-                "stay, and the next run goes on with the rest. Is the disk slow, or the machine busy with something else?"
+                "stay, and the next run goes on with the rest. Is the disk slow, or the machine busy with other work?"
             )
         if code != 0 or broken:
             said.seek(0)
