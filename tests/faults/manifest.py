@@ -5,10 +5,17 @@ import os
 import stat
 from pathlib import Path
 
-# What a running machine changes by itself (kernel, journal, systemd, containerd), and any SSH login (motd).
+# What a running machine changes by itself (kernel, journal, systemd, containerd, pods that come), and any SSH login.
 CHANGING = (
     *("/dev", "/proc", "/sys", "/var/log", "/run/log", "/run/systemd", "/run/user", "/run/containerd", "/run/netns"),
-    *("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/kubesmith/bundles", "/var/lib/systemd"),
+    *(
+        "/var/lib/cni",
+        "/var/lib/containerd",
+        "/var/lib/etcd",
+        "/var/lib/kubelet",
+        "/var/lib/kubesmith/bundles",
+        "/var/lib/systemd",
+    ),
     *("/run/calico", "/var/lib/calico", "/run/nodeagent", "/run/utmp", "/run/xtables.lock", "/run/motd.dynamic"),
 )
 
