@@ -208,7 +208,10 @@ class ExistingProvider:
             raise InputError(
                 f"{', '.join(refused)} refuses the SSH password of {user}", fix="type the right one, or set access.key"
             )
-        return ways, _each(Way.look, ways)
+        # Only these are asked again: over a connection that an earlier run left open, a host whose key is unknown here
+        # would answer as if it were.
+        again = {answer.host: answer for answer in _each(Way.look, wanting)}
+        return ways, [again.get(answer.host, answer) for answer in answers]
 
     def create(self, progress: Progress, only: Collection[str] = ()) -> Sequence[Machine]:
         """Return nothing: the inventory takes addresses from the cluster file itself."""
