@@ -113,7 +113,7 @@ class Cluster:
             "holder": f"{socket.gethostname()}/{os.getpid()}",
             "word": self.word,
             "host_port": self.host_port,
-            "image": self._image,
+            **self._images,
         }
         return self._ask_one_of(self.control_planes, "probe", question)
 
@@ -134,21 +134,21 @@ class Cluster:
             "nodes": self.healthy,
             "workers": self.healthy_workers,
             "seconds": PODS_READY * self.api.patience,
-            "image": self._image,
+            **self._images,
         }
         return self.api.ask("probe", question, seconds=PODS_READY + 30)
 
     @property
-    def _image(self) -> str:
-        """The test server's image, if the inventory names one; else it is in the nodes' bundle.
+    def _images(self) -> dict[str, str]:
+        """The test server's image: as the inventory names it, and as the bundle on this machine does, "" for neither.
 
-        Nodes that other hands set up have no bundle; they got the image of the one on this machine.
+        The second is for nodes that see no bundle: machines that somebody owns are sent the parts that they lack.
         """
         variables = self.control_planes[0].variables
-        own = variables.get("kubesmith_verify_image", "")
-        if own or not variables.get("kubesmith_adopted"):
-            return str(own)
-        return server_image(paths.bundle(str(variables.get("kubesmith_kubernetes", ""))))
+        bundle = paths.bundle(str(variables.get("kubesmith_kubernetes", "")))
+        sent = server_image(bundle) if (bundle / "bundle.json").exists() else ""
+        own = str(variables.get("kubesmith_verify_image", ""))
+        return {"image": own or (sent if variables.get("kubesmith_adopted") else ""), "sent": sent}
 
     def _gather_paths(self, name: str) -> dict[str, Any]:
         probe = self.probe

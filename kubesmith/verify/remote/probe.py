@@ -138,10 +138,15 @@ def _job(image: str, workers: Sequence[str], nodes: Sequence[str]) -> Object:
 # --- its life
 
 
-def image() -> str:
-    """Return the reference of the test server's image in this node's bundle."""
+def image(sent: str) -> str:
+    """Return the reference of the test server's image in this node's bundle, or ``sent`` where it has none."""
     if not Path(BUNDLE).exists():
-        raise RuntimeError(f"{BUNDLE} is absent and the inventory names no kubesmith_verify_image")
+        if sent:
+            return sent
+        raise RuntimeError(
+            f"neither {BUNDLE} of this node nor a bundle on the controller names the test server's image; "
+            "set kubesmith_verify_image in the inventory"
+        )
     refs = [
         image["ref"] for component in json.loads(read(BUNDLE))["components"] for image in component.get("images", [])
     ]
@@ -151,7 +156,7 @@ def image() -> str:
 def start(question: dict[str, Any]) -> dict[str, Any]:
     """Create the probe; answer with the namespaces of other rounds, dead or alive: name, holder, when created."""
     api = Api()
-    for item in probe(question, question["image"] or image()):
+    for item in probe(question, question["image"] or image(question["sent"])):
         api.create(place_of(item), item)
     others = [n["metadata"] for n in api.items(f"{NAMESPACES}?labelSelector={quote(LABEL)}")]
     return {
@@ -176,7 +181,7 @@ def wait(question: dict[str, Any]) -> dict[str, Any]:
     Answers with the probe's pods by node, and its services.
     """
     api = Api()
-    for item in workload(question, question["image"] or image()):
+    for item in workload(question, question["image"] or image(question["sent"])):
         api.create(place_of(item), item)
     space = f"{NAMESPACES}/{question['namespace']}"
 
