@@ -146,7 +146,8 @@ def test_a_host_key_that_changed(hosts):
     first, second = hosts.keys.splitlines(keepends=True)
     other = f"{second.split()[0]} {first.partition(' ')[2]}"
     with hosts.knowing(first + other):
-        refused(hosts.run("up", **GOOD), "w1: its SSH host key is not the one that is known", "ssh-keygen -R")
+        forget = f"ssh-keygen -f {hosts.known_hosts} -R"
+        refused(hosts.run("up", **GOOD), "w1: its SSH host key is not the one that is known", forget)
 
 
 def test_a_host_that_is_not_there(hosts):
