@@ -46,11 +46,11 @@ class Cluster:
         assert done.returncode == 0, done.stdout[-4000:]
 
     def changed(self, **more):
-        """Run ``up`` again; return what it changed and how many tasks it ran."""
+        """Run ``up`` again; return what it changed and how many tasks it ran, but for the backup that is new each time."""
         done = self.run("up", "--json", **more)
         assert done.returncode == 0, done.stdout[-4000:]
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        tasks = [row for row in rows if row.get("event") == "task"]
+        tasks = [row for row in rows if row.get("event") == "task" and row["play"] != "Backup"]
         return [(row["host"], row["task"]) for row in tasks if row["changed"]], len(tasks)
 
     def podman(self, *words):
