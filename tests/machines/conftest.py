@@ -46,7 +46,7 @@ class Cluster:
         assert done.returncode == 0, done.stdout[-4000:]
 
     def changed(self, **more):
-        """Run ``up`` again; return what it changed and how many tasks it ran, but for the backup that is new each time."""
+        """Run ``up`` again; return what it changed and how many tasks it ran, all but its backup, which is new."""
         done = self.run("up", "--json", **more)
         assert done.returncode == 0, done.stdout[-4000:]
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
