@@ -142,13 +142,12 @@ class Cluster:
     def _images(self) -> dict[str, str]:
         """The test server's image: as the inventory names it, and as the bundle on this machine does, "" for neither.
 
-        The second is for nodes that see no bundle: machines that somebody owns are sent the parts that they lack.
+        The second is for nodes that see no bundle: those of other hands, and machines that are sent what they lack.
         """
         variables = self.control_planes[0].variables
         bundle = paths.bundle(str(variables.get("kubesmith_kubernetes", "")))
         sent = server_image(bundle) if (bundle / "bundle.json").exists() else ""
-        own = str(variables.get("kubesmith_verify_image", ""))
-        return {"image": own or (sent if variables.get("kubesmith_adopted") else ""), "sent": sent}
+        return {"image": str(variables.get("kubesmith_verify_image", "")), "sent": sent}
 
     def _gather_paths(self, name: str) -> dict[str, Any]:
         probe = self.probe

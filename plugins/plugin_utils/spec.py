@@ -912,7 +912,8 @@ ELSEWHERE = {
     "user": "ssh_user username ansible_user",
     "key": "ssh_key private_key ansible_ssh_private_key_file",
     "port": "ssh_port ansible_port",
-    "vip": "endpoint control_plane_endpoint virtual_ip",
+    "endpoint": "control_plane_endpoint controlplaneendpoint",
+    "vip": "virtual_ip",
 }
 SYNONYMS = {other: name for name, others in ELSEWHERE.items() for other in others.split()}
 

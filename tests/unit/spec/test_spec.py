@@ -675,7 +675,7 @@ def test_backups_have_defaults_and_take_all_that_they_need() -> None:
 
 def test_a_setting_called_as_elsewhere_is_answered_with_its_name_here() -> None:
     text = """\
-cluster: {name: shop, version: 1.37.2}
+cluster: {name: shop, version: 1.37.2, controlPlaneEndpoint: api.example.org}
 provider: ssh
 network: {pod_cidr: 10.96.0.0/14, serviceSubnet: 10.96.0.0/12}
 nodes:
@@ -684,6 +684,7 @@ nodes:
 """
     assert sentences(text) == [
         "f:1:23: cluster.version: is not a known setting; did you mean kubernetes?",
+        "f:1:40: cluster.controlPlaneEndpoint: is not a known setting; did you mean endpoint?",
         "f:3:11: network.pod_cidr: is not a known setting; did you mean pods?",
         "f:3:35: network.serviceSubnet: 10.96.0.0/12 overlaps network.pods 10.96.0.0/14; "
         "choose ranges that share no address",
